@@ -1,1 +1,11 @@
-"""(charter to come)"""
+"""Guest-visible hardware, one file per device, after the manuals that the guests' drivers follow.
+
+A device sees offsets, never addresses, and is given what it needs: interrupt lines, backends, a
+clock, memory. Every access to it holds `AddressSpace.lock`; what enters from the host (a frame, a
+key press) enters through methods that whoever attaches the backend calls with that lock held.
+Whatever a guest does to it, a device answers as hardware would and never raises. Devices with a
+state have `save` and `restore`.
+
+Reading order: `test_finisher`, the smallest; `plic` and `aclint`, the interrupts and the clock of
+RISC-V; `uart16550`, `rtc_goldfish`; `pci_function` and `pci`, the bus; then the package `virtio`.
+"""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import threading
 from collections.abc import Callable
 
 from maquina.errors import GuestFault, HostError
@@ -40,6 +41,7 @@ class GuestMemory:
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.code_pages = bytearray(size >> PAGE_BITS)
         self.on_code_written: list[Callable[[int, int], None]] = []
+        self._fence = threading.Lock()
 
     def __contains__(self, address: int) -> bool:
         return 0 <= address - self.base < self.size
@@ -67,6 +69,11 @@ class GuestMemory:
         if any(self.code_pages[first : last + 1]):
             for listener in self.on_code_written:
                 listener(address, size)
+
+    def fence(self) -> None:
+        """Order what was stored before against what is loaded after, as a processor sees it."""
+        with self._fence:  # an atomic read-modify-write, which is a full barrier
+            pass
 
     def close(self) -> None:
         """Give the memory back. Views and host addresses are dead after this."""
