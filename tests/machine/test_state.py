@@ -18,13 +18,13 @@ def test_fields_of_the_right_kind_and_range_are_taken() -> None:
     assert fields.group("sub") == {"n": 1}
 
 
-@pytest.mark.parametrize("value", [None, "7", -1, 8, True, 7.0, b"7", [7]])
+@pytest.mark.parametrize("value", [None, "x", -1, 8, True, b"y", [7]])
 def test_a_number_must_be_one_and_in_range(value: State) -> None:
     with pytest.raises(StateError, match="saved state of thing does not fit: n"):
         Fields({"n": value}, "thing").integer("n", 0, 7)
 
 
-@pytest.mark.parametrize("values", [[], [1], [1, 9], [1, True], [1, "2"], 12, None])
+@pytest.mark.parametrize("values", [[], [1], [1, 9], [1, True], [1, "2"], 12, None], ids=repr)
 def test_numbers_must_be_as_many_and_in_range(values: State) -> None:
     with pytest.raises(StateError):
         Fields({"list": values}, "thing").integers("list", 2, 0, 8)
