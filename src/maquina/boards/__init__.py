@@ -1,1 +1,7 @@
-"""(charter to come)"""
+"""Concrete machines: address map, devices, device tree, what is loaded where, harts on threads.
+
+Reading order: `addresses` (the map of the one board, `virt`, which is QEMU's), `devicetree` (the
+format) and `virt_tree` (what ours says), `loading` (kinds of kernel and firmware files) and
+`placement` (where they go in memory), `sbi` (what the board answers in place of a firmware),
+`processors` (threads that run harts).
+"""
