@@ -147,4 +147,6 @@ class Plic:
             raise fields.error("a bit", "of source 0 is set")
         self._priorities, self._enabled, self._thresholds = priorities, enabled, thresholds
         self._pending, self._claimed = pending, claimed
+        for source, line in enumerate(self.lines):
+            self._drive(source, line.level)
         self._update()

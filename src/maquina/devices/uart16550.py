@@ -214,7 +214,6 @@ class Uart16550:
         }
 
     def restore(self, state: dict[str, State]) -> None:
-        """The backend may hold input for the guest: it is asked for it."""
         fields = Fields(state, "the UART")
         fcr = fields.integer("fcr", 0, 0xC1)
         if fcr & 0x3E or (fcr and not fcr & FCR_ENABLE):
@@ -228,6 +227,5 @@ class Uart16550:
         self._fifo, self._divisor, self._fcr = deque(fifo), divisor, fcr
         self._ier, self._mcr, self._lcr, self._scr = ier, mcr, lcr, scr
         self._deltas, self._errors = deltas, errors & LSR_ERRORS
-        self._has_refused = True
+        self._has_refused = False
         self._update()
-        self._ask_for_more()
