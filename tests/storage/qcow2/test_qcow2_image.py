@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def cut(rng: random.Random, data: bytes) -> list[memoryview]:
     whole = memoryview(data)
     places = sorted(rng.randrange(len(data) + 1) for _ in range(rng.randrange(4)))
     edges = [0, *places, len(data)]
-    return [whole[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [whole[a:b] for a, b in pairwise(edges)]
 
 
 class Model:
