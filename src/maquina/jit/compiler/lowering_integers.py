@@ -1,0 +1,101 @@
+"""What the functions of `integers` become."""
+
+from __future__ import annotations
+
+import ast
+
+from maquina.jit import integers
+from maquina.jit.compiler.body import Body, Lowering
+from maquina.jit.compiler.conversions import aggregate, convert, run_time, same, value
+from maquina.jit.compiler.expressions import check_division
+from maquina.jit.compiler.operands import Const, Operand, Value, describe, is_word, llvm
+from maquina.jit.words import u64
+
+
+def division(instruction: str) -> Lowering:
+    """sdiv and udiv, srem and urem."""
+
+    def lower(body: Body, node: ast.AST, left: Operand, right: Operand) -> Operand:
+        a, b = same(body, left, right, node)
+        check_division(body, a, node)
+        sign = "s" if a.kind.signed else "u"
+        return body.new(a.kind, f"{sign}{instruction} {llvm(a.kind)} {a.text}, {b.text}")
+
+    return lower
+
+
+def counted(name: str, *flags: str) -> Lowering:
+    """An LLVM intrinsic from a word to a word of its type."""
+
+    def lower(body: Body, node: ast.AST, operand: Operand) -> Operand:
+        a = word(body, operand, node)
+        if name == "bswap" and a.kind.bits % 16:
+            raise body.error(
+                node, f"byte_swap of {describe(a)}: the width must be a multiple of 16"
+            )
+        kind = llvm(a.kind)
+        called = body.module.intrinsic(kind, f"llvm.{name}.{kind}", kind, *["i1"] * len(flags))
+        tail = "".join(f", i1 {flag}" for flag in flags)
+        return body.new(a.kind, f"call {kind} {called}({kind} {a.text}{tail})")
+
+    return lower
+
+
+def word(body: Body, operand: Operand, node: ast.AST) -> Value:
+    a = run_time(body, operand, node)
+    if not is_word(a.kind):
+        raise body.error(node, f"this is {describe(a)} where a word is needed")
+    return a
+
+
+def rotation(name: str) -> Lowering:
+    """A funnel shift of a word with itself; LLVM takes the amount modulo the width."""
+
+    def lower(body: Body, node: ast.AST, operand: Operand, amount: Operand) -> Operand:
+        a = word(body, operand, node)
+        if isinstance(amount, Const):
+            amount = Const(int(amount.value) % a.kind.bits)
+        kind, n = llvm(a.kind), convert(body, amount, a.kind, node)
+        called = body.module.intrinsic(kind, f"llvm.{name}.{kind}", kind, kind, kind)
+        line = f"call {kind} {called}({kind} {a.text}, {kind} {a.text}, {kind} {n.text})"
+        return body.new(a.kind, line)
+
+    return lower
+
+
+def divide_wide(body: Body, node: ast.AST, *operands: Operand) -> Operand:
+    high, low, divisor = (value(body, operand, u64, node).text for operand in operands)
+    if body.module.machine == "x86_64":
+        asm = 'asm "divq $4", "={ax},={dx},{ax},{dx},r,~{flags}"'
+        operand_list = f"(i64 {low}, i64 {high}, i64 {divisor})"
+        return body.new((u64, u64), f"call {{ i64, i64 }} {asm}{operand_list}")
+    return divide_wide_by_halves(body, high, low, divisor)
+
+
+def divide_wide_by_halves(body: Body, high: str, low: str, divisor: str) -> Value:
+    """By instructions any host has: a 192-bit division, which LLVM expands without a library."""
+
+    def wide(text: str) -> str:
+        return body.new(None, f"zext i64 {text} to i192").text
+
+    shifted = body.new(None, f"shl i192 {wide(high)}, 64").text
+    dividend = body.new(None, f"or i192 {shifted}, {wide(low)}").text
+    by = wide(divisor)
+    answers = []
+    for instruction in ("udiv", "urem"):
+        whole = body.new(None, f"{instruction} i192 {dividend}, {by}").text
+        answers.append(body.new(u64, f"trunc i192 {whole} to i64"))
+    return aggregate(body, answers)
+
+
+INTEGERS: dict[object, Lowering] = {
+    integers.quotient: division("div"),
+    integers.remainder: division("rem"),
+    integers.leading_zeros: counted("ctlz", "false"),
+    integers.trailing_zeros: counted("cttz", "false"),
+    integers.population: counted("ctpop"),
+    integers.byte_swap: counted("bswap"),
+    integers.rotate_left: rotation("fshl"),
+    integers.rotate_right: rotation("fshr"),
+    integers.divide_wide: divide_wide,
+}

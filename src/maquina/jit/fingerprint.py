@@ -1,0 +1,155 @@
+"""A digest of everything that the code of some native functions depends on.
+
+It is taken from what the process has loaded: the byte code of each function, and the values that
+its free names have: numbers, types, tables, and other functions in turn. No source file is read
+or parsed, so it is quick, and the constants that a factory closes over count by value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from maquina.jit.forms import Table
+from maquina.jit.layout import Ptr, Struct
+from maquina.jit.native import Native
+from maquina.jit.words import Float, Word
+
+OURS = {f"maquina.jit.{path.stem}" for path in Path(__file__).parent.glob("*.py")}
+PLAIN = (int, str, bytes, float, type(None), Word, Float)
+
+
+def fingerprint(roots: Iterable[Any], salt: str) -> str:
+    """The digest, in hexadecimal, of `roots`, of this package's sources and of `salt`."""
+    walk = _Walk()
+    walk.note(salt)
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        walk.digest.update(file.read_bytes())
+    for root in roots:
+        walk.value(root)
+    while walk.waiting:
+        walk.look_into(walk.waiting.pop())
+    return walk.digest.hexdigest()
+
+
+class _Walk:
+    """Each object is described once and then known by its number."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.blake2b(digest_size=32)
+        self.numbers: dict[int, int] = {}
+        self.keep: list[Any] = []  # so that no id is used again
+        self.waiting: list[Any] = []
+
+    def note(self, text: str) -> None:
+        self.digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+
+    def value(self, value: Any) -> None:
+        if isinstance(value, PLAIN):
+            self.note(f"{type(value).__name__} {value!r}")
+            return
+        number = self.numbers.get(id(value))
+        if number is None:
+            number = self.numbers[id(value)] = len(self.numbers)
+            self.keep.append(value)
+            self.waiting.append(value)
+        self.note(f"#{number}")
+
+    def look_into(self, value: Any) -> None:
+        if isinstance(value, FunctionType | type) and _is_given(value.__module__):
+            self.note(f"{value.__module__}.{value.__qualname__}")
+            return
+        for kinds, describe in DESCRIBED:
+            if isinstance(value, kinds):
+                describe(self, value)
+                return
+        self.note(type(value).__qualname__)
+        self.value(type(value).__module__)
+        self.members(getattr(value, "__dict__", {}))
+
+    def native(self, function: Native[..., Any]) -> None:
+        self.note(f"native {function.name}")
+        self.members(function.options)
+        self.function(function.python)
+
+    def function(self, function: Any) -> None:
+        """Its byte code, and what its free names mean."""
+        code = function.__code__
+        self.code(code)
+        self.members(function.__annotations__)
+        cells = function.__closure__ or ()
+        for cell in cells:
+            try:
+                self.value(cell.cell_contents)
+            except ValueError:  # an empty cell: a name of an enclosing function not set yet
+                self.note("empty")
+        names = function.__globals__
+        notes = [note for note in function.__annotations__.values() if isinstance(note, str)]
+        for name in [*code.co_names, *notes]:
+            if name in names:
+                self.reachable(names[name], code.co_names)
+
+    def reachable(self, value: Any, names: tuple[str, ...]) -> None:
+        """A global; of a module only what the function can name of it."""
+        if not isinstance(value, ModuleType):
+            self.value(value)
+            return
+        for name in names:
+            if name in vars(value):
+                self.note(f"{value.__name__}.{name}")
+                self.value(vars(value)[name])
+
+    def code(self, code: CodeType) -> None:
+        lines = (code.co_filename, code.co_firstlineno, code.co_linetable)
+        self.note(repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, lines)))
+        for constant in code.co_consts:
+            self.value(constant)
+
+    def type(self, kind: type) -> None:
+        self.note(f"type {kind.__module__}.{kind.__qualname__}")
+        if issubclass(kind, Word | Float):
+            self.note(f"{kind.bits} {getattr(kind, 'signed', None)}")
+        elif issubclass(kind, Struct):
+            self.note(f"{kind.size} {kind.alignment}")
+            for name, field in kind.fields.items():
+                self.note(f"{name} {field.offset} {field.count}")
+                self.value(field.kind)
+        elif issubclass(kind, Ptr):
+            self.value(getattr(kind, "element", None))
+
+    def table(self, table: Table[Any]) -> None:
+        self.note(f"table {table.name}")
+        self.value(table.kind)
+        self.value(table.items)
+
+    def sequence(self, items: Iterable[Any]) -> None:
+        items = list(items)
+        self.note(f"sequence {len(items)}")
+        for item in items:
+            self.value(item)
+
+    def members(self, members: Any) -> None:
+        self.note(f"members {len(members)}")
+        for name, value in members.items():
+            self.value(name)
+            self.value(value)
+
+
+def _is_given(module: str) -> bool:
+    """Whether a module is Python's, or this package's, whose sources are in every digest."""
+    return module.partition(".")[0] in sys.stdlib_module_names or module in OURS
+
+
+DESCRIBED: tuple[tuple[Any, Any], ...] = (
+    (Native, _Walk.native),
+    (FunctionType, _Walk.function),
+    (CodeType, _Walk.code),
+    (type, _Walk.type),
+    (Table, _Walk.table),
+    (dict, _Walk.members),
+    (list | tuple | set | frozenset, _Walk.sequence),
+)
