@@ -39,20 +39,21 @@ class Beside:
         finally:
             os.close(guard)
 
-    def appear(self) -> bool:
-        """Rename it to its place. False, and it is removed, if another one came first.
+    def appear(self, target: Path | None = None) -> bool:
+        """Rename it to its place, or another. False, and it is removed, if something is there.
 
         The files in it must have been synced. OSError if the host cannot.
         """
-        sync_directory(self.path)
+        target = target or self.target
         try:
-            self.path.rename(self.target)
+            sync_directory(self.path)
+            self.path.rename(target)
+            sync_directory(target.parent)
         except OSError:
-            if not self.target.is_dir():
+            if not target.is_dir():
                 raise
             return False
         else:
-            sync_directory(self.target.parent)
             return True
         finally:
             self.discard()
