@@ -92,8 +92,6 @@ class Program:
 
     def division(self, kind: str, names: Names, depth: int) -> str:
         left, right = (self.expression(kind, names, depth) for _ in range(2))
-        if width(kind) == 128:
-            return left
         if kind in UNSIGNED:
             return f"({left} {self.random.choice(['//', '%'])} ({right} | 1))"
         positive = getattr(jit, kind).maximum

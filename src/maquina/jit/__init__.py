@@ -10,12 +10,26 @@
     Library([div])(div)(s64(7), s64(-2))        # machine code does
 
 Reading order: `words` and `integers` (numbers), `layout` (views of memory), `traps`, `native`
-(the decorator), `forms` (calls with a meaning of their own), `compiler` (to LLVM text),
+(the decorator), `forms` (calls with a meaning of their own), `atomics`, `compiler` (to LLVM text),
 `entries`, `fingerprint`, `cache`, `link`, `library` (to machine code, kept on disk). The guide for
 writers is docs/native.md. Nothing here knows a processor that is emulated; importing this
 package does not import LLVM.
 """
 
+from maquina.jit.atomics import (
+    atomic_add,
+    atomic_and,
+    atomic_load,
+    atomic_max,
+    atomic_min,
+    atomic_or,
+    atomic_store,
+    atomic_sub,
+    atomic_swap,
+    atomic_xor,
+    compare_exchange,
+    fence,
+)
 from maquina.jit.forms import (
     Table,
     address_of,
@@ -86,11 +100,23 @@ __all__ = [
     "Word",
     "address_of",
     "array",
+    "atomic_add",
+    "atomic_and",
+    "atomic_load",
+    "atomic_max",
+    "atomic_min",
+    "atomic_or",
+    "atomic_store",
+    "atomic_sub",
+    "atomic_swap",
+    "atomic_xor",
     "byte_swap",
     "call_address",
+    "compare_exchange",
     "divide_wide",
     "f32",
     "f64",
+    "fence",
     "field",
     "gather",
     "leading_zeros",

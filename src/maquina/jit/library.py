@@ -54,7 +54,9 @@ class Library:
         from maquina.jit.entries import entry
 
         module = Module(self.functions, self.replace)
-        entries = [entry(function, module.names.of[function]) for function in module.exports]
+        functions = {self._replaced(function) for function in self.functions}
+        names = module.names.of
+        entries = [entry(f, name) for f, name in names.items() if f in functions]
         return "\n".join([module.text(), *entries])
 
     def address(self, function: Native[..., Any]) -> int:

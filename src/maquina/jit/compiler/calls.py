@@ -149,8 +149,10 @@ def checked(
     return [value(body, part, kind, node) for part, kind in zip(operands, kinds, strict=True)]
 
 
-def passed(values: list[Value]) -> str:
-    return ", ".join(f"{llvm(part.kind)} {part.text}" for part in values)
+def passed(values: list[Value], function: Native[..., Any]) -> str:
+    """The arguments of a call as LLVM text."""
+    kinds = [llvm(part.kind) + extension(function, part.kind) for part in values]
+    return ", ".join(f"{kind} {part.text}" for kind, part in zip(kinds, values, strict=True))
 
 
 def call(
@@ -170,7 +172,7 @@ def invoked(
 ) -> Operand:
     """A call of the code at `target` with the function's types; a trap goes on to our handler."""
     convention, result = signature(function)
-    line = f"call {convention}{result} {target}({passed(values)})"
+    line = f"call {convention}{result} {target}({passed(values, function)})"
     if result == "void":
         body.put(line)
         return Const(None)
@@ -283,7 +285,7 @@ def tail(body: Body, node: ast.Call) -> None:
 
 def jump_to(body: Body, where: str, values: list[Value]) -> None:
     convention, result = signature(body.outer)
-    line = f"musttail call {convention}{result} {where}({passed(values)})"
+    line = f"musttail call {convention}{result} {where}({passed(values, body.outer)})"
     if result == "void":
         body.put(line)
         body.put("ret void")
@@ -329,6 +331,13 @@ def by_address(body: Body, node: ast.AST, like: Operand, *operands: Operand) -> 
     where = to_pointer(body, None, operands[0], node)
     values = checked(body, like.value, list(operands[1:]), node)
     return invoked(body, like.value, where.text, values, node)
+
+
+def extension(function: Native[..., Any], kind: Any) -> str:
+    """What C expects of the register that a narrow argument is in."""
+    if not function.external or llvm(kind) not in ("i1", "i8", "i16"):
+        return ""
+    return " signext" if getattr(kind, "signed", False) else " zeroext"
 
 
 def tuple_gathered(body: Body, node: ast.AST, *operands: Operand) -> Operand:

@@ -42,6 +42,9 @@ OPERATORS: dict[type[ast.operator], tuple[Callable[[Any, Any], Any], str, str]] 
 }
 
 
+WIDEST_DIVISION = 64  # bits that hosts divide with one instruction
+
+
 def constant(_: Body, node: ast.Constant) -> Operand:
     return Const(node.value)
 
@@ -120,7 +123,7 @@ def binary(body: Body, op: ast.operator, left: Operand, right: Operand, node: as
         remedy = "write quotient(a, b) or remainder(a, b), which truncate"
         raise body.error(node, f"// and % on {a.kind.__name__}", remedy)
     if unsigned in ("udiv", "urem"):
-        check_division(body, a, node)
+        note_division(body, a)
     return body.new(a.kind, f"{instruction} {llvm(a.kind)} {a.text}, {b.text}")
 
 
@@ -155,11 +158,10 @@ def no_operator(body: Body, operand: Value, node: ast.AST) -> NativeError:
     return body.error(node, f"{describe(operand)} has no such operator", remedy)
 
 
-def check_division(body: Body, a: Value, node: ast.AST) -> None:
-    # LLVM calls __udivti3 for 128 bits, which no library of the process has.
-    if a.kind.bits == 128:
-        remedy = "use divide_wide(high, low, divisor)"
-        raise body.error(node, f"division of {a.kind.__name__} has no native form", remedy)
+def note_division(body: Body, a: Value) -> None:
+    """LLVM may turn a wide division into calls of a run-time library."""
+    if a.kind.bits > WIDEST_DIVISION:
+        body.module.divides_wide = True
 
 
 EXPRESSIONS: dict[type[ast.expr], Callable[[Body, Any], Operand]] = {

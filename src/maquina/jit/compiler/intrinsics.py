@@ -7,7 +7,8 @@ operands, emits instructions with `body.new` or `body.put`, and gives back the r
 from __future__ import annotations
 
 from maquina.jit.compiler.body import Lowering
+from maquina.jit.compiler.lowering_atomics import ATOMICS
 from maquina.jit.compiler.lowering_forms import FORMS
 from maquina.jit.compiler.lowering_integers import INTEGERS
 
-INTRINSICS: dict[object, Lowering] = {**FORMS, **INTEGERS}
+INTRINSICS: dict[object, Lowering] = {**ATOMICS, **FORMS, **INTEGERS}

@@ -6,9 +6,11 @@ import ast
 
 from maquina.jit import integers
 from maquina.jit.compiler.body import Body, Lowering
-from maquina.jit.compiler.conversions import aggregate, convert, run_time, same, value
-from maquina.jit.compiler.expressions import check_division
+from maquina.jit.compiler.calls import call
+from maquina.jit.compiler.conversions import convert, run_time, same, value
+from maquina.jit.compiler.expressions import note_division
 from maquina.jit.compiler.operands import Const, Operand, Value, describe, is_word, llvm
+from maquina.jit.division import divide_wide_by_halves
 from maquina.jit.words import u64
 
 
@@ -17,7 +19,7 @@ def division(instruction: str) -> Lowering:
 
     def lower(body: Body, node: ast.AST, left: Operand, right: Operand) -> Operand:
         a, b = same(body, left, right, node)
-        check_division(body, a, node)
+        note_division(body, a)
         sign = "s" if a.kind.signed else "u"
         return body.new(a.kind, f"{sign}{instruction} {llvm(a.kind)} {a.text}, {b.text}")
 
@@ -69,23 +71,7 @@ def divide_wide(body: Body, node: ast.AST, *operands: Operand) -> Operand:
         asm = 'asm "divq $4", "={ax},={dx},{ax},{dx},r,~{flags}"'
         operand_list = f"(i64 {low}, i64 {high}, i64 {divisor})"
         return body.new((u64, u64), f"call {{ i64, i64 }} {asm}{operand_list}")
-    return divide_wide_by_halves(body, high, low, divisor)
-
-
-def divide_wide_by_halves(body: Body, high: str, low: str, divisor: str) -> Value:
-    """By instructions any host has: a 192-bit division, which LLVM expands without a library."""
-
-    def wide(text: str) -> str:
-        return body.new(None, f"zext i64 {text} to i192").text
-
-    shifted = body.new(None, f"shl i192 {wide(high)}, 64").text
-    dividend = body.new(None, f"or i192 {shifted}, {wide(low)}").text
-    by = wide(divisor)
-    answers = []
-    for instruction in ("udiv", "urem"):
-        whole = body.new(None, f"{instruction} i192 {dividend}, {by}").text
-        answers.append(body.new(u64, f"trunc i192 {whole} to i64"))
-    return aggregate(body, answers)
+    return call(body, divide_wide_by_halves, list(operands), node)
 
 
 INTEGERS: dict[object, Lowering] = {

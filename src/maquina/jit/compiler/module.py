@@ -13,6 +13,7 @@ from maquina.jit.compiler.expressions import EXPRESSIONS
 from maquina.jit.compiler.intrinsics import INTRINSICS
 from maquina.jit.compiler.operands import llvm
 from maquina.jit.compiler.statements import STATEMENTS
+from maquina.jit.division import RUN_TIME
 from maquina.jit.forms import Table
 from maquina.jit.names import Symbols
 from maquina.jit.native import Native
@@ -44,11 +45,16 @@ class Module:
         self.tables: dict[int, str] = {}
         self.definitions: dict[Native[..., Any], str] = {}
         self.calls: dict[Native[..., Any], dict[Native[..., Any], str]] = {}
+        self.divides_wide = False
         self.waiting: list[Native[..., Any]] = []
         for function in self.exports:
             self.use(function)
-        while self.waiting:
-            self._compile(self.waiting.pop())
+        self._compile_waiting()
+        if self.divides_wide:
+            self.exports += RUN_TIME
+            for function in RUN_TIME:
+                self.use(function)
+            self._compile_waiting()
         self._refuse_recursion()
 
     def replaced(self, function: Native[..., Any]) -> Native[..., Any]:
@@ -84,6 +90,10 @@ class Module:
         if isinstance(item, Native):
             return f'ptrtoint (ptr @"{self.use(self.replaced(item))}" to i64)'
         return str(int(item))
+
+    def _compile_waiting(self) -> None:
+        while self.waiting:
+            self._compile(self.waiting.pop())
 
     def _compile(self, function: Native[..., Any]) -> None:
         if function.external:
