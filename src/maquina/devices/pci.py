@@ -119,6 +119,11 @@ class PciHost:
                 function.restore(Fields(before, "the PCI bus").group(str(slot)))
             raise
 
+    def resume(self) -> None:
+        """Call when all of the machine has been restored, the backends' new ends included."""
+        for _, function in sorted(self.slots.items()):
+            function.resume()
+
 
 def _overlaps(base: int, size: int, mapped: dict[int, tuple[PciFunction, Bar]]) -> bool:
     return any(

@@ -149,3 +149,6 @@ class PciFunction:
         self.intx.set(level)
         self._drive_pin(level)
         self.on_decode_changed()
+
+    def resume(self) -> None:
+        """All of the machine has been restored: serve what waits, if anything can."""

@@ -75,3 +75,46 @@ class CharBackend(Protocol):
     def ready(self) -> None:
         """The guest can take input again after `receive` took less than it was given."""
         ...
+
+
+class GuestPort(Protocol):
+    """The machine's end of a console port, as its PortBackend sees it.
+
+    Any thread may call it; the machine's lock is taken inside. A caller must not hold a lock that
+    its own `write`, `ready` or `guest_opened` takes.
+    """
+
+    def receive(self, data: bytes) -> int:
+        """Input for the guest; answers how many bytes were taken. `ready` tells when to go on."""
+        ...
+
+    def resume(self) -> None:
+        """There is room again after `write` took less than it was given."""
+        ...
+
+    def set_open(self, is_open: bool) -> None:
+        """Whether somebody is at the host's end: a guest reads end-of-file and cannot write."""
+        ...
+
+
+class PortBackend(Protocol):
+    """The host's end of a console port: a byte stream that either side opens and closes."""
+
+    def attach(self, port: GuestPort) -> None:
+        """Called once, before anything else."""
+        ...
+
+    def write(self, data: bytes) -> int:
+        """Output from the guest; answers how many bytes were taken, and never blocks.
+
+        The rest waits in the guest's memory until `resume`.
+        """
+        ...
+
+    def ready(self) -> None:
+        """The guest can take input again after `receive` took less than it was given."""
+        ...
+
+    def guest_opened(self, is_open: bool) -> None:
+        """A program in the guest opened the port, or the last one closed it."""
+        ...

@@ -194,10 +194,14 @@ class CommonConfig:
         return True
 
     def _activate(self) -> None:
-        """Go, and look into every queue: a driver may have filled and kicked them before."""
+        """Go. A driver may have filled and kicked queues before."""
         self.device.is_live = True
         with self.device.guard():
             self.device.activate()
+        self.resume()
+
+    def resume(self) -> None:
+        """Look into every queue: after a restore the backends may have room or data again."""
         for index, queue in enumerate(self.queues):
             if self.device.is_live and queue.is_enabled:
                 with self.device.guard():

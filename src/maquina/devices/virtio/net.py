@@ -158,20 +158,15 @@ class Net(VirtioDevice):
     # -- saving --------------------------------------------------------------------------------
 
     def save(self) -> dict[str, State]:
-        return {
-            "mac": self._mac,
-            "mtu": self._mtu,
-            "is_link_up": self._is_link_up,
-            "has_refused": self._has_refused,
-        }
+        return {"mac": self._mac, "mtu": self._mtu, "is_link_up": self._is_link_up}
 
     def restore(self, state: dict[str, State]) -> None:
         """The card must be the same; its cable may lead elsewhere."""
         fields = Fields(state, "a network card")
         if fields.data("mac", 6) != self._mac or fields.integer("mtu", 0, MAX_MTU) != self._mtu:
             raise fields.error("mac or mtu", "is of another card")
-        is_link_up, has_refused = fields.flag("is_link_up"), fields.flag("has_refused")
-        self._is_link_up, self._has_refused = is_link_up, has_refused
+        self._is_link_up = fields.flag("is_link_up")
+        self._has_refused = True  # the backend may have a frame, and is asked in `resume`
 
 
 def complete_checksum(frame: bytes, start: int, offset: int) -> bytes:

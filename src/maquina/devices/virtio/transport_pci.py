@@ -122,6 +122,9 @@ class VirtioPci(PciFunction):
         is_sound = bar == 0 and length == size and offset % size == 0
         return offset if is_sound and offset + size <= BAR_SIZE else None
 
+    def resume(self) -> None:
+        self.common.resume()
+
     # -- saving --------------------------------------------------------------------------------
 
     def save(self) -> dict[str, State]:
