@@ -32,6 +32,9 @@ class Lan:
     guest: bytes
     mtu: int = LARGEST_MTU
     hostname: str = "maquina"
+    # Whether TCP and UDP checksums mean anything on this cable. Where it is memory, as between a
+    # guest that was offered checksum offload and a router in the same process, they need not.
+    has_checksums: bool = True
     # Locally administered; the address QEMU's user network uses has the same look.
     gateway_mac: bytes = b"\x52\x55\x0a\x00\x02\x02"
 
@@ -56,7 +59,11 @@ class Lan:
 
 
 def make_lan(
-    network: str = "10.0.2.0/24", mtu: int = LARGEST_MTU, hostname: str = "maquina"
+    network: str = "10.0.2.0/24",
+    mtu: int = LARGEST_MTU,
+    hostname: str = "maquina",
+    *,
+    has_checksums: bool = True,
 ) -> Lan:
     """A LAN in `network`: gateway at .2, name server at .3, guest at .15, as QEMU has them."""
     try:
@@ -79,6 +86,7 @@ def make_lan(
         guest=parsed[15].packed,
         mtu=mtu,
         hostname=hostname,
+        has_checksums=has_checksums,
     )
 
 

@@ -89,7 +89,7 @@ class Router:
 
     def _receive_udp(self, packet: ipv4.Packet) -> None:
         lan = self._fabric.lan
-        datagram = udp.parse(packet)
+        datagram = udp.parse(packet, lan.has_checksums)
         if datagram is None:
             self._ignore("malformed udp")
             return

@@ -232,13 +232,12 @@ class Connection:
             return []  # as if it were lost: the guest sends it again when others have drained
         before = self.receiver.nxt
         ready = self.receiver.accept(seq, segment.payload, has_fin)
+        if self.receiver.take_fin():
+            self._step(Event.GUEST_DONE)
+            self._await_expiry(now)
         if self.receiver.nxt == before or self.receiver.has_early:
             # Something is missing: each such acknowledgement counts for the guest.
             self._emit(ACK, self.sender.nxt, b"")
-        if self.receiver.take_fin():
-            self._owes_ack = True
-            self._step(Event.GUEST_DONE)
-            self._await_expiry(now)
         return ready
 
     # Inside

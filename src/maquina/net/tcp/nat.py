@@ -58,7 +58,7 @@ class TcpNat:
 
     def receive(self, packet: ipv4.Packet) -> None:
         """Take a packet of the guest; `settle` is to follow."""
-        segment = parse(packet)
+        segment = parse(packet, self._fabric.lan.has_checksums)
         if segment is None:
             self._fabric.ignored["malformed tcp"] += 1
             return
@@ -171,7 +171,7 @@ class TcpNat:
 
     def _transmit(self, key: Key, reply: Reply) -> None:
         segment = Segment(key.peer_port, key.guest_port, *reply)
-        header = build_header(segment, key.peer, key.guest)
+        header = build_header(segment, key.peer, key.guest, self._fabric.lan.has_checksums)
         self._fabric.wire.send(ipv4.TCP, key.peer, key.guest, header, reply.payload)
 
     def _reset(self, key: Key, segment: Segment) -> None:

@@ -33,8 +33,8 @@ class Segment(NamedTuple):
     payload: Buffer
 
 
-def parse(packet: ipv4.Packet) -> Segment | None:
-    """The segment in `packet`, or None if its lengths or checksum are wrong."""
+def parse(packet: ipv4.Packet, has_checksum: bool = True) -> Segment | None:
+    """The segment in `packet`, or None if its lengths, or a checksum it has, are wrong."""
     data = packet.payload
     if len(data) < HEADER_SIZE:
         return None
@@ -42,9 +42,10 @@ def parse(packet: ipv4.Packet) -> Segment | None:
     header_size = (offset >> 4) * 4
     if not HEADER_SIZE <= header_size <= len(data):
         return None
-    pseudo = pseudo_header_sum(ipv4.TCP, packet.source, packet.destination, len(data))
-    if (pseudo + partial_sum(data)) % 0xFFFF:
-        return None
+    if has_checksum:
+        pseudo = pseudo_header_sum(ipv4.TCP, packet.source, packet.destination, len(data))
+        if (pseudo + partial_sum(data)) % 0xFFFF:
+            return None
     return Segment(
         source,
         destination,
@@ -84,7 +85,9 @@ def build_options(mss: int, scale: int | None) -> bytes:
     return options
 
 
-def build_header(segment: Segment, source: bytes, destination: bytes) -> bytes:
+def build_header(
+    segment: Segment, source: bytes, destination: bytes, has_checksum: bool = True
+) -> bytes:
     """Header and options; the payload, which is to follow, counts in the checksum."""
     options, payload = segment.options, segment.payload
     size = HEADER_SIZE + len(options)
@@ -99,6 +102,8 @@ def build_header(segment: Segment, source: bytes, destination: bytes) -> bytes:
         0,
         0,
     )
+    if not has_checksum:
+        return b"".join((bare, options))
     total = pseudo_header_sum(ipv4.TCP, source, destination, size + len(payload))
     total += partial_sum(bare) + partial_sum(options) + partial_sum(payload)
     return b"".join((bare[:16], checksum(total).to_bytes(2, "little"), bytes(2), options))
