@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from maquina.jit.compiler.body import Lowering
 from maquina.jit.compiler.lowering_atomics import ATOMICS
+from maquina.jit.compiler.lowering_floats import FLOATS
 from maquina.jit.compiler.lowering_forms import FORMS
 from maquina.jit.compiler.lowering_integers import INTEGERS
 
-INTRINSICS: dict[object, Lowering] = {**ATOMICS, **FORMS, **INTEGERS}
+INTRINSICS: dict[object, Lowering] = {**ATOMICS, **FLOATS, **FORMS, **INTEGERS}
