@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
+from tests.devices.backends import DISK_SIZE as SIZE
+from tests.devices.backends import Disk
 from tests.devices.driver import EVENT_IDX, INDIRECT, Driver, Pci, Ring
 
 from maquina.devices.virtio.block import Block
@@ -16,50 +18,6 @@ IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES = 0, 1, 4, 8, 11, 13
 OK, IOERR, UNSUPP = b"\0", b"\1", b"\2"
 RO, BLK_FLUSH, WCE, BLK_DISCARD, BLK_ZEROES = 1 << 5, 1 << 9, 1 << 11, 1 << 13, 1 << 14
 ALL = RO | BLK_FLUSH | WCE | BLK_DISCARD | BLK_ZEROES
-SIZE = 8 << 20
-
-
-class Disk:
-    """A disk in memory that keeps a log."""
-
-    def __init__(self, is_read_only: bool = False) -> None:
-        self.data = bytearray(SIZE)
-        self.is_read_only = is_read_only
-        self.log: list[tuple[object, ...]] = []
-        self.is_broken = False
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.data)
-
-    def read_into(self, offset: int, buffers: Sequence[memoryview]) -> None:
-        if self.is_broken:
-            raise OSError("worn out")
-        view = memoryview(self.data)
-        for buffer in buffers:
-            buffer[:] = view[offset : offset + len(buffer)]
-            offset += len(buffer)
-
-    def write_from(self, offset: int, buffers: Sequence[memoryview]) -> None:
-        assert not self.is_read_only
-        self.log.append(("write", offset))
-        view = memoryview(self.data)
-        for buffer in buffers:
-            view[offset : offset + len(buffer)] = buffer
-            offset += len(buffer)
-
-    def discard(self, offset: int, length: int) -> None:
-        self.log.append(("discard", offset, length))
-
-    def write_zeros(self, offset: int, length: int) -> None:
-        self.log.append(("zeros", offset, length))
-        self.data[offset : offset + length] = bytes(length)
-
-    def flush(self) -> None:
-        self.log.append(("flush",))
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 class Guest:

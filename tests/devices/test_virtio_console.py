@@ -7,55 +7,15 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from tests.devices.backends import Program
 from tests.devices.driver import EVENT_IDX, Driver, Pci
 
 from maquina.devices.virtio.console import Console
 from maquina.errors import StateError, UsageError
-from maquina.machine.backends import GuestPort
 from maquina.machine.bus import AddressSpace
 
 READY, ADD, REMOVE, PORT_READY, CONSOLE, RESIZE, OPEN, NAME = range(8)
 MULTIPORT = 2
-
-
-class Program:
-    """A backend that takes `room` bytes and keeps what the guest does not take."""
-
-    def __init__(self, room: int = 1 << 30) -> None:
-        self.room = room
-        self.output = b""
-        self.input = b""
-        self.opened: list[bool] = []
-        self.port: GuestPort | None = None
-
-    def attach(self, port: GuestPort) -> None:
-        self.port = port
-
-    def write(self, data: bytes) -> int:
-        taken = data[: self.room]
-        self.output += taken
-        self.room -= len(taken)
-        return len(taken)
-
-    def ready(self) -> None:
-        assert self.port
-        self.input = self.input[self.port.receive(self.input) :]
-
-    def guest_opened(self, is_open: bool) -> None:
-        self.opened.append(is_open)
-
-    def say(self, data: bytes) -> None:
-        self.input += data
-        self.ready()
-
-    def make_room(self, count: int) -> None:
-        assert self.port
-        self.room += count
-        self.port.resume()
-
-    def set_open(self, is_open: bool) -> None:
-        assert self.port
-        self.port.set_open(is_open)
 
 
 class Guest:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from tests.devices.backends import Cable
 from tests.devices.driver import EVENT_IDX, INDIRECT, Driver, Pci
 
 from maquina.devices.virtio.net import Net, complete_checksum
@@ -16,32 +17,6 @@ from maquina.errors import StateError
 CSUM, GUEST_CSUM, MRG, STATUS = 1, 2, 1 << 15, 1 << 16
 MAC = bytes.fromhex("525400123456")
 HEADER = bytes(10) + b"\1\0"  # one buffer
-
-
-class Cable:
-    """The other end: keeps what is sent, and offers what is refused again."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.waiting: list[bytes] = []
-        self.receive: Callable[[bytes], bool] = lambda frame: True
-
-    def attach(self, receive: Callable[[bytes], bool]) -> None:
-        self.receive = receive
-
-    def send(self, frame: bytes) -> None:
-        self.sent.append(frame)
-
-    def ready(self) -> None:
-        while self.waiting and self.receive(self.waiting[0]):
-            self.waiting.pop(0)
-
-    def offer(self, frame: bytes) -> None:
-        self.waiting.append(frame)
-        self.ready()
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 class Guest:
