@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, SupportsIndex, TypeVar
+from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from maquina.jit.layout import Ptr, Struct, plain, typed
 from maquina.jit.native import Native, Tail, by_address
@@ -39,6 +39,10 @@ def gather(functions: Sequence[Native[..., T]], *arguments: Any) -> tuple[T, ...
     return tuple(function(*arguments) for function in functions)
 
 
+@overload
+def tail_call(target: Native[..., T], *arguments: Any) -> T: ...
+@overload
+def tail_call(target: u64, *arguments: Any) -> None: ...
 def tail_call(target: u64 | Native[..., Any], *arguments: Any) -> Any:
     """`return tail_call(f, ...)` jumps to `f`, which replaces the caller on the stack.
 

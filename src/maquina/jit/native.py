@@ -31,6 +31,8 @@ Convention = Literal["c", "preserve_none", "preserve_most"]
 # native code that jumps to one by mistake stops at once.
 STAND_INS = 0x00DE_AD00_0000_0000
 
+VARIADIC = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
 by_address: dict[int, Native[..., Any]] = {}
 _stand_ins = count(STAND_INS, 16)
 
@@ -113,7 +115,13 @@ class Native(Generic[P, R]):
     def parameters(self) -> dict[str, Any]:
         """The type of each parameter."""
         notes = self.python.__annotations__
-        names = inspect.signature(self.python).parameters
+        code = self.python.__code__
+        names = code.co_varnames[: code.co_argcount]
+        if self.python.__defaults__ or code.co_kwonlyargcount or code.co_flags & VARIADIC:
+            raise NativeError(
+                f"{self.place}: {self.name} has default, keyword or variable parameters",
+                "give it plain parameters",
+            )
         kinds = {name: self._kind(notes.get(name), name) for name in names}
         for name, kind in kinds.items():
             self._check(kind, f"parameter {name}")

@@ -23,7 +23,7 @@ from maquina.jit.compiler.operands import (
     llvm,
 )
 from maquina.jit.compiler.refusals import instead_of
-from maquina.jit.compiler.static import UNKNOWN, evaluate
+from maquina.jit.compiler.static import UNKNOWN, decided, evaluate
 
 COMPARISONS: dict[type[ast.cmpop], tuple[Callable[[Any, Any], Any], str, str]] = {
     ast.Eq: (operator.eq, "eq", "eq"),  # the Python operator, unsigned, signed
@@ -48,16 +48,7 @@ def static(body: Body, node: ast.expr) -> Any:
 
 def known(body: Body, test: ast.expr) -> bool | None:
     """Whether a test holds, if compile-time constants decide it."""
-    if isinstance(test, ast.BoolOp):
-        decisive = isinstance(test.op, ast.Or)
-        truths = [known(body, part) for part in test.values]
-        if truths[0] is decisive:
-            return decisive
-        return not decisive if all(truth is (not decisive) for truth in truths) else None
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        inside = known(body, test.operand)
-        return None if inside is None else not inside
-    found = static(body, test)
+    found = decided(test, lambda part: static(body, part))
     if found is UNKNOWN:
         return None
     if not isinstance(found, bool):

@@ -10,7 +10,7 @@ from typing import Any
 from maquina.errors import NativeError
 from maquina.jit.compiler import conditions, memory
 from maquina.jit.compiler.body import Body
-from maquina.jit.compiler.calls import call_expression
+from maquina.jit.compiler.calls import arguments, call_expression
 from maquina.jit.compiler.conversions import adapted, aggregate, convert, run_time, same
 from maquina.jit.compiler.operands import (
     Caught,
@@ -76,7 +76,7 @@ def free_name(body: Body, node: ast.Name) -> Operand:
 
 
 def tuple_of(body: Body, node: ast.Tuple) -> Operand:
-    parts = [body.expression(element) for element in node.elts]
+    parts = arguments(body, node.elts)
     constants = [part.value for part in parts if isinstance(part, Const)]
     if len(constants) == len(parts):
         return Const(tuple(constants))

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from maquina.jit import forms
-from maquina.jit.compiler.static import UNKNOWN, evaluate
+from maquina.jit.compiler.static import UNKNOWN, decided, evaluate
 from maquina.jit.native import Native
 
 
@@ -75,6 +75,18 @@ def _reaches_raise(function: Native[..., Any], seen: set[Native[..., Any]]) -> b
     return has_raise or any(_reaches_raise(callee, seen) for callee in callees)
 
 
+TELLING = (ast.Raise, ast.Call, ast.Try, ast.If, ast.IfExp, ast.For)
+
+
+@cache
+def _telling(node: ast.AST) -> tuple[ast.AST, ...]:
+    """The nodes next below this one that have to do with raising."""
+    found: list[ast.AST] = []
+    for child in ast.iter_child_nodes(node):
+        found += [child] if isinstance(child, TELLING) else _telling(child)
+    return tuple(found)
+
+
 NAMING_A_CALLEE = (forms.gather, forms.tail_call, forms.call_address)
 
 
@@ -90,8 +102,7 @@ class _Escapes:
         self.callees: set[Native[..., Any]] = set()
 
     def found(self) -> tuple[bool, set[Native[..., Any]]]:
-        for statement in self.statements:
-            self.visit(statement, guarded=False)
+        self.all(self.statements, guarded=False)
         return self.has_raise, self.callees
 
     def visit(self, node: ast.AST, *, guarded: bool) -> None:
@@ -109,7 +120,7 @@ class _Escapes:
         elif isinstance(node, ast.For):
             self.loop(node, guarded)
             return
-        self.all(ast.iter_child_nodes(node), guarded=guarded)
+        self.all(_telling(node), guarded=guarded)
 
     def all(self, nodes: Any, *, guarded: bool) -> None:
         for node in nodes:
@@ -122,7 +133,7 @@ class _Escapes:
             return UNKNOWN
 
     def choice(self, node: ast.If | ast.IfExp, guarded: bool) -> None:
-        truth = self.evaluate(node.test)
+        truth = decided(node.test, self.evaluate)
         arms: list[Any] = [node.test]
         for arm, dropped in ((node.body, False), (node.orelse, True)):
             if truth is UNKNOWN or bool(truth) is not dropped:
@@ -134,7 +145,7 @@ class _Escapes:
         if isinstance(node.iter, ast.Call) and self.evaluate(node.iter.func) is forms.unrolled:
             items = self.evaluate(node.iter.args[0])
         if items is UNKNOWN:
-            self.all(ast.iter_child_nodes(node), guarded=guarded)
+            self.all(_telling(node), guarded=guarded)
             return
         for item in items:
             before = dict(self.bound)

@@ -80,11 +80,16 @@ class Module:
         if id(table) not in self.tables:
             symbol = f'@"{table.name}.{len(self.tables)}"'
             self.tables[id(table)] = symbol
-            kind = llvm(table.kind)
-            items = ", ".join(f"{kind} {self._item(item)}" for item in table.items)
-            whole = f"[{len(table.items)} x {kind}]"
-            self.declared[symbol] = f"{symbol} = internal unnamed_addr constant {whole} [{items}]"
+            whole = f"[{len(table.items)} x {llvm(table.kind)}]"
+            text = f"{symbol} = internal unnamed_addr constant {whole} {self._items(table)}"
+            self.declared[symbol] = text
         return self.tables[id(table)]
+
+    def _items(self, table: Table[Any]) -> str:
+        if isinstance(table.items, bytes) and table.kind.bits == 8:
+            return 'c"' + "".join(f"\\{byte:02X}" for byte in table.items) + '"'
+        kind = llvm(table.kind)
+        return "[" + ", ".join(f"{kind} {self._item(item)}" for item in table.items) + "]"
 
     def _item(self, item: Any) -> str:
         if isinstance(item, Native):

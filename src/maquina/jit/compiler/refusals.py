@@ -34,7 +34,7 @@ INSTEAD: dict[type[ast.AST], str] = {
     ast.In: "use comparisons joined by `or`",
     ast.NotIn: "use comparisons joined by `and`",
     ast.Slice: "use a pointer and a length",
-    ast.Starred: "use it in the arguments of a call only",
+    ast.Starred: "use it in tuples and in the arguments of calls",
 }
 
 
