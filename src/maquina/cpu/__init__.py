@@ -1,1 +1,1 @@
-"""(charter to come)"""
+"""Processors: `riscv` in software. Each is usable alone, on a bare memory."""
