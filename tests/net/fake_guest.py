@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import struct
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from maquina.net.user import UserNetwork
@@ -68,6 +69,14 @@ def udp_payload(
     pseudo = source + destination + struct.pack(">HH", 17, length)
     check = internet_checksum(pseudo + head + data) or 0xFFFF
     return head[:6] + check.to_bytes(2, "big") + data
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when `condition` holds; AssertionError if it does not come to that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Tcp(NamedTuple):

@@ -22,6 +22,7 @@ from tests.net.fake_guest import (
     internet_checksum,
     ipv4,
     udp_payload,
+    wait_until,
 )
 
 from maquina.errors import HostError, UsageError
@@ -126,8 +127,7 @@ def test_a_tcp_conversation_from_handshake_to_time_wait(guest: FakeGuest, listen
     closing = client.receive()
     assert closing.flags & FIN
     client.send(ACK)
-    guest.sync()
-    assert guest.network.statistics().tcp_flows == 0
+    wait_until(lambda: guest.network.statistics().tcp_flows == 0)
 
 
 def test_a_refused_connection_is_reset(guest: FakeGuest, listen: Listen) -> None:

@@ -7,5 +7,6 @@ and a socket of the host, and the pressure between them), `nat` (all flows of a 
 
 The guest's end is RFC 9293 without congestion control: the cable is a queue in this process, its
 only limit the window that the guest advertises. Loss happens (bounded queues), so what was sent is
-kept until it is acknowledged. Not offered: selective acknowledgements, time stamps, urgent data.
+kept until it is acknowledged, and the guest is told what came after a gap (SACK). Not offered:
+time stamps, urgent data.
 """

@@ -18,8 +18,10 @@ from maquina.net.tcp.segment import (
     FIN,
     RST,
     SYN,
+    Options,
     Segment,
     build_options,
+    build_sack,
     parse_options,
     unwrap,
 )
@@ -65,7 +67,8 @@ class Connection:
         self._transmit = transmit
         self._budget = budget
         self._mss = mss
-        self._is_scaled = True
+        self._is_scaled = True  # until the guest's SYN says otherwise
+        self._has_sack = True
         self._owes_ack = False
         self._expiry: float | None = None
 
@@ -174,14 +177,14 @@ class Connection:
             self._step(Event.SYN_ACKED)
 
     def _take_syn(self, syn: Segment, now: float) -> None:
-        mss, scale = parse_options(syn.options)
-        self._is_scaled = scale is not None
-        self.sender.mss = min(mss, self._mss)
+        options = parse_options(syn.options)
+        self._is_scaled, self._has_sack = options.scale is not None, options.has_sack
+        self.sender.mss = min(options.mss, self._mss)
         self.receiver.nxt = self.receiver.limit = syn.seq + 1
         # A window in a SYN is never scaled (RFC 7323, 2.2).
         self.sender.scale = 0
         self.sender.set_window(syn.window, syn.seq, 0, now)
-        self.sender.scale = scale or 0
+        self.sender.scale = options.scale or 0
 
     def _is_acceptable(self, segment: Segment, seq: int) -> bool:
         """Sequence number, RST and SYN: the first steps, which may end it."""
@@ -259,16 +262,17 @@ class Connection:
         return told < WINDOW_BYTES // 4 and self._window() - told >= min(self._mss, 65536)
 
     def _emit(self, flags: int, seq: int, payload: Buffer) -> None:
-        window = self._window()
-        options = b""
+        window, options = self._window(), b""
+        scale = WINDOW_SCALE if self._is_scaled else 0
         if flags & SYN:
-            options = build_options(self._mss, WINDOW_SCALE if self._is_scaled else None)
-            field = min(window, LARGEST_UNSCALED)
-            told = field
+            field = told = min(window, LARGEST_UNSCALED)  # RFC 7323, 2.2: not scaled here
+            offered = scale if self._is_scaled else None
+            options = build_options(Options(self._mss, offered, self._has_sack))
         else:
-            scale = WINDOW_SCALE if self._is_scaled else 0
             field = window >> scale
             told = field << scale
+            if self._has_sack and self.receiver.has_early and not payload:
+                options = build_sack(self.receiver.blocks())
         self.receiver.limit = max(self.receiver.limit, self.receiver.nxt + told)
         self._owes_ack = False
         self._transmit(Reply(seq, self.receiver.nxt, flags, field, options, payload))

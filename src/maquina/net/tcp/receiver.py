@@ -13,6 +13,7 @@ LARGEST_UNSCALED = 65535
 
 # Segments that came before one that was lost. Single bytes would each be an object of their own.
 MAX_EARLY = 256
+MAX_BLOCKS = 4  # what fits the 40 bytes of options
 
 
 class Receiver:
@@ -22,6 +23,7 @@ class Receiver:
         self.nxt = first
         self.limit = first  # one beyond the last sequence number the guest was told it may send
         self._early: dict[int, bytes] = {}
+        self._latest = first  # where the last early segment begins
         self._fin: int | None = None
         self._is_fin_taken = False
         self._budget = budget
@@ -50,6 +52,18 @@ class Receiver:
             self._append_early(ready)
         return ready
 
+    def blocks(self) -> list[tuple[int, int]]:
+        """What came early, as ranges; the latest first (RFC 2018, 4)."""
+        merged: list[tuple[int, int]] = []
+        for seq in sorted(self._early):
+            end = seq + len(self._early[seq])
+            if merged and seq <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((seq, end))
+        merged.sort(key=lambda block: not block[0] <= self._latest < block[1])
+        return merged[:MAX_BLOCKS]
+
     def take_fin(self) -> bool:
         """Whether the guest's FIN is next; true once."""
         if self._fin is None or self._fin != self.nxt or self._is_fin_taken:
@@ -70,6 +84,7 @@ class Receiver:
             return
         if self._budget.take(len(payload)):
             self._early[seq] = bytes(payload)
+            self._latest = seq
 
     def _append_early(self, ready: list[Buffer]) -> None:
         for seq in sorted(self._early):

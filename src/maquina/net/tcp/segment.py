@@ -1,4 +1,4 @@
-"""TCP segments on the wire (RFC 9293, 3.1) and the two options used (3.2, RFC 7323)."""
+"""TCP segments on the wire (RFC 9293, 3.1) and the options used (3.2, RFC 7323, RFC 2018)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ HEADER_SIZE = HEADER.size
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 OPTION_END, OPTION_NOP, OPTION_MSS, OPTION_SCALE = 0, 1, 2, 3
+OPTION_SACK_PERMITTED, OPTION_SACK = 4, 5
 DEFAULT_MSS = 536  # RFC 9293, 3.7.1: for a peer that names none
 # A guest that names an MSS of one byte would have each byte cost a packet; Linux has this floor.
 SMALLEST_MSS = 88
@@ -58,31 +59,51 @@ def parse(packet: ipv4.Packet, has_checksum: bool = True) -> Segment | None:
     )
 
 
-def parse_options(options: Buffer) -> tuple[int, int | None]:
-    """The peer's MSS, and window scale unless it does not scale. What is malformed is left out."""
-    mss, scale = DEFAULT_MSS, None
+class Options(NamedTuple):
+    """What a SYN says of its sender; a `scale` of None: windows are not scaled."""
+
+    mss: int = DEFAULT_MSS
+    scale: int | None = None
+    has_sack: bool = False
+
+
+def parse_options(data: Buffer) -> Options:
+    """The options of a SYN. What is malformed, and all after it, is left out."""
+    options = Options()
     at = 0
-    while at < len(options) and options[at] != OPTION_END:
-        if options[at] == OPTION_NOP:
+    while at < len(data) and data[at] != OPTION_END:
+        if data[at] == OPTION_NOP:
             at += 1
             continue
-        size = options[at + 1] if at + 1 < len(options) else 0
-        if size < 2 or at + size > len(options):
+        size = data[at + 1] if at + 1 < len(data) else 0
+        if size < 2 or at + size > len(data):
             break
-        if options[at] == OPTION_MSS and size == 4:
-            mss = int.from_bytes(options[at + 2 : at + 4], "big")
-        elif options[at] == OPTION_SCALE and size == 3:
-            scale = min(options[at + 2], LARGEST_SCALE)
+        value = int.from_bytes(data[at + 2 : at + size], "big")
+        if (data[at], size) == (OPTION_MSS, 4):
+            options = options._replace(mss=max(value, SMALLEST_MSS))
+        elif (data[at], size) == (OPTION_SCALE, 3):
+            options = options._replace(scale=min(value, LARGEST_SCALE))
+        elif (data[at], size) == (OPTION_SACK_PERMITTED, 2):
+            options = options._replace(has_sack=True)
         at += size
-    return max(mss, SMALLEST_MSS), scale
-
-
-def build_options(mss: int, scale: int | None) -> bytes:
-    """The options of a SYN."""
-    options = struct.pack(">BBH", OPTION_MSS, 4, mss)
-    if scale is not None:
-        options += struct.pack(">BBBB", OPTION_NOP, OPTION_SCALE, 3, scale)
     return options
+
+
+def build_options(options: Options) -> bytes:
+    """The options of a SYN, on the wire."""
+    data = struct.pack(">BBH", OPTION_MSS, 4, options.mss)
+    if options.has_sack:
+        data += bytes([OPTION_NOP, OPTION_NOP, OPTION_SACK_PERMITTED, 2])
+    if options.scale is not None:
+        data += bytes([OPTION_NOP, OPTION_SCALE, 3, options.scale])
+    return data
+
+
+def build_sack(blocks: list[tuple[int, int]]) -> bytes:
+    """The option that tells which sequence numbers came after a gap (RFC 2018, 3)."""
+    edges = [edge & 0xFFFFFFFF for block in blocks for edge in block]
+    head = bytes([OPTION_NOP, OPTION_NOP, OPTION_SACK, 2 + 4 * len(edges)])
+    return head + struct.pack(f">{len(edges)}I", *edges)
 
 
 def build_header(
