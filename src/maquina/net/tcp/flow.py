@@ -15,6 +15,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from maquina.net.checksum import Buffer
 from maquina.net.loop import FAILED, READABLE, WRITABLE, Loop, Timer
@@ -30,6 +31,7 @@ READS_PER_TURN = 4
 # a limit it takes megabytes for each flow.
 UNSENT_BYTES = 256 << 10
 TCP_NOTSENT_LOWAT = 25
+PIECES_PER_WRITE = 256  # under the kernel's IOV_MAX
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -85,11 +87,15 @@ class Flow:
     def receive(self, segment: Segment) -> None:
         """Take a segment of the guest; `settle` is to follow."""
         for piece in self.connection.receive(segment, self._loop.now):
-            self._write(piece)
+            self._unwritten.append(piece)
+            self.connection.unread += len(piece)
+            self._budget.left -= len(piece)
 
     def settle(self) -> None:
         """Let everything follow that has become possible."""
         connection = self.connection
+        if self._unwritten and not self._interest & WRITABLE:
+            self._drain()
         if connection.is_aborted:
             self._end()
             return
@@ -149,26 +155,11 @@ class Flow:
 
     # The guest to the host
 
-    def _write(self, data: Buffer) -> None:
-        taken = 0
-        if not self._unwritten and self._socket is not None:
-            try:
-                taken = self._socket.send(data)
-            except BlockingIOError:
-                taken = 0
-            except OSError:
-                self.connection.abort()
-                return
-        if taken < len(data):
-            self._unwritten.append(bytes(data[taken:]))
-            self.connection.unread += len(data) - taken
-            self._budget.left -= len(data) - taken
-
     def _drain(self) -> None:
         while self._unwritten and self._socket is not None:
-            piece = self._unwritten[0]
+            pieces = list(islice(self._unwritten, PIECES_PER_WRITE))
             try:
-                taken = self._socket.send(piece)
+                taken = self._socket.sendmsg(pieces)
             except BlockingIOError:
                 return
             except OSError:
@@ -176,10 +167,17 @@ class Flow:
                 return
             self.connection.unread -= taken
             self._budget.give(taken)
-            if taken < len(piece):
-                self._unwritten[0] = memoryview(piece)[taken:]
+            self._drop_written(taken)
+            if taken < sum(map(len, pieces)):
                 return
-            self._unwritten.popleft()
+
+    def _drop_written(self, taken: int) -> None:
+        while taken:
+            piece = self._unwritten.popleft()
+            if taken < len(piece):
+                self._unwritten.appendleft(memoryview(piece)[taken:])
+                return
+            taken -= len(piece)
 
     def _tell_host_the_end(self) -> None:
         state = self.connection.state
