@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from maquina.devices import fuse_abi as abi
 from maquina.devices.fuse_abi import Op
-from maquina.devices.fuse_session import MAX_NAME, Request, Session, check_name
+from maquina.devices.fuse_session import MAX_NAME, Request, Session, checked_name
 from maquina.devices.virtio.buffers import split
 from maquina.machine.files import Attributes
 
@@ -141,7 +141,7 @@ def mkdir(session: Session, request: Request) -> Answer:
 
 def symlink(session: Session, request: Request) -> Answer:
     name, _, target = request.body.partition(b"\0")
-    check_name(name)
+    checked_name(name)
     target = target.removesuffix(b"\0")
     if not target or b"\0" in target:
         raise OSError(errno.EINVAL, "not a target")
@@ -259,7 +259,7 @@ def statfs(session: Session, _: Request) -> Answer:
 
 def getxattr(session: Session, request: Request) -> Answer:
     (size,) = abi.GETXATTR_IN.unpack_from(request.body)
-    name = request.name(abi.GETXATTR_IN.size)
+    (name,) = request.strings(abi.GETXATTR_IN.size, 1)
     value = session.tree.xattrs(request.node).get(name)
     if value is None:
         is_acl = name.startswith(b"system.")
@@ -278,7 +278,8 @@ def setxattr(session: Session, request: Request) -> Answer:
     is_long = session.flags & abi.SETXATTR_EXT
     start = abi.SETXATTR_IN.size if is_long else abi.SETXATTR_IN_SHORT.size
     name, _, value = request.body[start:].partition(b"\0")
-    check_name(name.replace(b"/", b"_"))
+    if not 0 < len(name) <= MAX_NAME:
+        raise OSError(errno.ERANGE, "not a name of an attribute")
     if size != len(value):
         raise OSError(errno.EINVAL, "not the value that was announced")
     if size > MAX_XATTR:
@@ -288,7 +289,7 @@ def setxattr(session: Session, request: Request) -> Answer:
 
 
 def removexattr(session: Session, request: Request) -> Answer:
-    session.tree.remove_xattr(request.node, request.body.removesuffix(b"\0"))
+    session.tree.remove_xattr(request.node, *request.strings(0, 1))
     return b""
 
 
@@ -412,9 +413,8 @@ def _attr(inode: Attributes) -> tuple[int, ...]:
     atime, atime_ns = divmod(inode.atime_ns, NANO)
     mtime, mtime_ns = divmod(inode.mtime_ns, NANO)
     ctime, ctime_ns = divmod(inode.ctime_ns, NANO)
-    size = inode.size
     return (
-        inode.ino, size, (size + 511) >> 9, atime, mtime, ctime, atime_ns, mtime_ns, ctime_ns,
+        inode.ino, inode.size, inode.blocks, atime, mtime, ctime, atime_ns, mtime_ns, ctime_ns,
         inode.mode, inode.links, inode.uid, inode.gid, inode.rdev, BLOCK, 0,
     )  # fmt: skip
 

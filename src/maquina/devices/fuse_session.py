@@ -36,26 +36,29 @@ class Request:
         self.body = b""
         self.data: Buffers = ()
 
-    def names(self, offset: int, count: int) -> list[bytes]:
-        """Names that end in NUL, from `offset` of the body on. EINVAL if one is no name."""
+    def strings(self, offset: int, count: int) -> list[bytes]:
+        """What is left of the body from `offset` on, as strings that end in NUL."""
         parts = self.body[offset:].split(b"\0")
         if len(parts) != count + 1 or parts[count]:
-            raise OSError(errno.EINVAL, "not so many names")
-        for name in parts[:count]:
-            check_name(name)
+            raise OSError(errno.EINVAL, "not so many strings")
         return parts[:count]
+
+    def names(self, offset: int, count: int) -> list[bytes]:
+        """The same, of which each must be a name."""
+        return [checked_name(name) for name in self.strings(offset, count)]
 
     def name(self, offset: int = 0) -> bytes:
         """The one name from `offset` of the body on."""
         return self.names(offset, 1)[0]
 
 
-def check_name(name: bytes) -> None:
-    """A name is one component of a path. EINVAL or ENAMETOOLONG if it is not."""
+def checked_name(name: bytes) -> bytes:
+    """A name, which is one component of a path. EINVAL or ENAMETOOLONG if it is not."""
     if not name or b"/" in name or name in (b".", b".."):
         raise OSError(errno.EINVAL, "not a name")
     if len(name) > MAX_NAME:
         raise OSError(errno.ENAMETOOLONG, "too long a name")
+    return name
 
 
 class Session:

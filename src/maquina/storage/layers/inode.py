@@ -17,7 +17,13 @@ Entries = dict[bytes, tuple[int, int]]  # by name: ino and cookie, in the order 
 class Store(Protocol):
     """Where contents are: a layer, or the numbered files of an upper."""
 
-    def file(self, content: int, /) -> int: ...
+    def file(self, content: int, /) -> int:
+        """The host file that has them."""
+        ...
+
+    def blocks(self, content: int, size: int, /) -> int:
+        """How many blocks of 512 bytes `size` bytes of contents take."""
+        ...
 
 
 class Level(IntEnum):
@@ -72,6 +78,11 @@ class Inode:
             inode.size, inode.offset = record.size, record.offset
             inode.store = store if record.size and stat.S_ISREG(record.mode) else None
         return inode
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks of 512 bytes its contents take."""
+        return 0 if self.store is None else self.store.blocks(self.content, self.size)
 
     @property
     def is_directory(self) -> bool:

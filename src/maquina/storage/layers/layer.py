@@ -21,6 +21,7 @@ from maquina.storage.layers.format import (
     unpack_xattrs,
 )
 
+BLOCK = 512  # what stat(2) counts in
 REMEDY = "remove this directory and have it made again"
 
 
@@ -111,6 +112,10 @@ class Layer:
     def file(self, _content: int) -> int:
         """The host file that contents are in: the same one for all of them."""
         return self._data_fd
+
+    def blocks(self, _content: int, size: int) -> int:
+        """How many blocks contents take: layers have no holes."""
+        return (size + BLOCK - 1) // BLOCK
 
     def verify(self) -> None:
         """Read all the contents. FormatError if they are not what was stored."""
