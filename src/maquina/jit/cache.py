@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,13 +46,12 @@ def store(key: str, code: bytes) -> None:
     place = directory()
     with suppress(OSError):
         place.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".new-", dir=place)
+        new = place / f".{key}-{os.urandom(8).hex()}"
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(MAGIC + _checksum(code) + code)
-            Path(name).replace(place / key)
+            new.write_bytes(MAGIC + _checksum(code) + code)
+            new.replace(place / key)
         except OSError:
-            Path(name).unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
         evict(place, LARGEST_CACHE_BYTES)
 

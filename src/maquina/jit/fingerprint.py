@@ -8,6 +8,7 @@ or parsed, so it is quick, and the constants that a factory closes over count by
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,47 +21,51 @@ from maquina.jit.native import Native
 from maquina.jit.words import Float, Word
 
 OURS = {f"maquina.jit.{path.stem}" for path in Path(__file__).parent.glob("*.py")}
-PLAIN = (int, str, bytes, float, type(None), Word, Float)
+WORDS = re.compile(r"\w+")
+PLAIN = {int, bool, str, bytes, float, type(None)}
 
 
 def fingerprint(roots: Iterable[Any], salt: str) -> str:
     """The digest, in hexadecimal, of `roots`, of this package's sources and of `salt`."""
+    digest = hashlib.blake2b(digest_size=32)
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
     walk = _Walk()
     walk.note(salt)
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        walk.digest.update(file.read_bytes())
     for root in roots:
         walk.value(root)
     while walk.waiting:
         walk.look_into(walk.waiting.pop())
-    return walk.digest.hexdigest()
+    digest.update("\0".join(walk.notes).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 class _Walk:
     """Each object is described once and then known by its number."""
 
     def __init__(self) -> None:
-        self.digest = hashlib.blake2b(digest_size=32)
+        self.notes: list[str] = []
         self.numbers: dict[int, int] = {}
         self.keep: list[Any] = []  # so that no id is used again
         self.waiting: list[Any] = []
+        self.seen: dict[tuple[int, int], int] = {}
 
     def note(self, text: str) -> None:
-        self.digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+        self.notes.append(text)
 
     def value(self, value: Any) -> None:
-        if isinstance(value, PLAIN):
-            self.note(f"{type(value).__name__} {value!r}")
+        if type(value) in PLAIN or isinstance(value, Word | Float):
+            self.notes.append(f"{type(value).__name__} {value!r}")
             return
         number = self.numbers.get(id(value))
         if number is None:
             number = self.numbers[id(value)] = len(self.numbers)
             self.keep.append(value)
             self.waiting.append(value)
-        self.note(f"#{number}")
+        self.notes.append(f"#{number}")
 
     def look_into(self, value: Any) -> None:
-        if isinstance(value, FunctionType | type) and _is_given(value.__module__):
+        if isinstance(value, FunctionType) and _is_given(value.__module__):
             self.note(f"{value.__module__}.{value.__qualname__}")
             return
         for kinds, describe in DESCRIBED:
@@ -77,19 +82,25 @@ class _Walk:
         self.function(function.python)
 
     def function(self, function: Any) -> None:
-        """Its byte code, and what its free names mean."""
-        code = function.__code__
-        self.code(code)
+        """Its byte code, what its free names mean, and what it closes over."""
+        shared = (id(function.__code__), id(function.__globals__))
+        if shared in self.seen:  # a factory's functions share all but their closures
+            self.note(f"as {self.seen[shared]}")
+        else:
+            self.seen[shared] = len(self.seen)
+            self.code(function.__code__)
+            self.globals(function)
         self.members(function.__annotations__)
-        cells = function.__closure__ or ()
-        for cell in cells:
+        for cell in function.__closure__ or ():
             try:
                 self.value(cell.cell_contents)
-            except ValueError:  # an empty cell: a name of an enclosing function not set yet
+            except ValueError:  # a name of the enclosing function that is not set yet
                 self.note("empty")
-        names = function.__globals__
-        notes = [note for note in function.__annotations__.values() if isinstance(note, str)]
-        for name in [*code.co_names, *notes]:
+
+    def globals(self, function: Any) -> None:
+        code, names = function.__code__, function.__globals__
+        notes = " ".join(n for n in function.__annotations__.values() if isinstance(n, str))
+        for name in [*code.co_names, *WORDS.findall(notes)]:
             if name in names:
                 self.reachable(names[name], code.co_names)
 
@@ -120,6 +131,9 @@ class _Walk:
                 self.value(field.kind)
         elif issubclass(kind, Ptr):
             self.value(getattr(kind, "element", None))
+        elif not _is_given(kind.__module__):
+            names = vars(kind).items()
+            self.members({name: value for name, value in names if not name.startswith("__")})
 
     def table(self, table: Table[Any]) -> None:
         self.note(f"table {table.name}")
@@ -131,6 +145,9 @@ class _Walk:
         self.note(f"sequence {len(items)}")
         for item in items:
             self.value(item)
+
+    def unordered(self, items: Iterable[Any]) -> None:
+        self.sequence(sorted(items, key=repr))
 
     def members(self, members: Any) -> None:
         self.note(f"members {len(members)}")
@@ -151,5 +168,6 @@ DESCRIBED: tuple[tuple[Any, Any], ...] = (
     (type, _Walk.type),
     (Table, _Walk.table),
     (dict, _Walk.members),
-    (list | tuple | set | frozenset, _Walk.sequence),
+    (list | tuple, _Walk.sequence),
+    (set | frozenset, _Walk.unordered),
 )

@@ -17,7 +17,6 @@ attributes and generics.
 from __future__ import annotations
 
 import ctypes
-import inspect
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, SupportsIndex, TypeVar
 
@@ -201,7 +200,7 @@ class Struct:
     def __init_subclass__(cls) -> None:
         cls.fields = {}
         offset = 0
-        for name, note in inspect.get_annotations(cls).items():
+        for name, note in vars(cls).get("__annotations__", {}).items():
             if hasattr(Struct, name):
                 raise TypeError(
                     f"{cls.__name__}.{name}: every Struct uses this name; choose another"

@@ -70,13 +70,15 @@ class Library:
         """A ctypes function on plain integers: words by value, pointers and structs by address.
 
         For functions whose parameters and result take at most 64 bits and which no Trap leaves;
-        TypeError for others. Keep the library alive while it is used.
+        TypeError for others. The entry keeps the library alive; an address does not.
         """
         from maquina.jit.entries import integer_call, is_direct
 
         if not is_direct(function):
             raise TypeError(f"{function.name} has wide values, several results or traps: call it")
-        return integer_call(function, self._entry_address(function))
+        call: Any = integer_call(function, self._entry_address(function))
+        call.library = self
+        return call  # type: ignore[no-any-return]
 
     def __call__(self, function: Native[P, R]) -> Callable[P, R]:
         """One of the functions, compiled: takes and gives what the reference does."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import linecache
+import os
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import count
 from typing import (
+    TYPE_CHECKING,
     Any,
     Generic,
     Literal,
@@ -23,6 +22,9 @@ from maquina.errors import NativeError
 from maquina.jit.layout import Ptr, Struct
 from maquina.jit.words import Float, Word, u64
 
+if TYPE_CHECKING:
+    import ast
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Convention = Literal["c", "preserve_none", "preserve_most"]
@@ -31,7 +33,7 @@ Convention = Literal["c", "preserve_none", "preserve_most"]
 # native code that jumps to one by mistake stops at once.
 STAND_INS = 0x00DE_AD00_0000_0000
 
-VARIADIC = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+VARIADIC = 0x04 | 0x08  # code flags of *args and **kwargs; `inspect`, which names them, is slow
 
 by_address: dict[int, Native[..., Any]] = {}
 _stand_ins = count(STAND_INS, 16)
@@ -66,6 +68,7 @@ class Native(Generic[P, R]):
         self.__name__ = python.__name__
         self.__module__ = python.__module__
         self.options = options
+        self.stamp = stamp(python.__code__.co_filename)
         self.name = options.get("name") or python.__qualname__.replace(".<locals>.", ".")
         self.inline = options.get("inline", False)
         self.cold = options.get("cold", False)
@@ -156,14 +159,23 @@ class Native(Generic[P, R]):
     @cached_property
     def node(self) -> ast.FunctionDef:
         """The function's syntax tree."""
-        code = self.python.__code__
-        try:
-            return definitions(self.file)[code.co_firstlineno, self.python.__name__]
-        except KeyError:
-            raise NativeError(
-                f"{self.place}: the source of {self.name} is not there",
-                "if the file was changed while the process runs, start again",
-            ) from None
+        from maquina.jit.compiler.sources import definitions
+
+        if stamp(self.file) != self.stamp:
+            raise NativeError(f"{self.file} was changed since it was imported", "start again")
+        here = self.python.__code__.co_firstlineno, self.python.__name__
+        found = definitions(self.file, self.stamp).get(here)
+        if found is None:
+            raise NativeError(f"{self.place}: {self.name} has no source", "put it in a file")
+        return found
+
+
+def stamp(file: str) -> int | None:
+    """When a file was last changed; None if it is none, as in a doctest."""
+    try:
+        return os.stat(file).st_mtime_ns  # noqa: PTH116  # pathlib takes five times as long
+    except OSError:
+        return None
 
 
 class Tail:
@@ -173,14 +185,6 @@ class Tail:
 
     def __init__(self, function: Native[..., Any], arguments: tuple[Any, ...]) -> None:
         self.function, self.arguments = function, arguments
-
-
-@cache
-def definitions(file: str) -> dict[tuple[int, str], ast.FunctionDef]:
-    """The functions of a file by first line (a decorator's counts) and name."""
-    tree = ast.parse("".join(linecache.getlines(file)), file)
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return {(min([n.lineno, *(d.lineno for d in n.decorator_list)]), n.name): n for n in found}
 
 
 @overload
