@@ -23,6 +23,7 @@ from maquina.jit import (
     Struct,
     Table,
     Trap,
+    Word,
     cache,
     f32,
     f64,
@@ -332,6 +333,21 @@ def test_the_key_follows_what_factories_close_over() -> None:
     functions = [scaled(3, one), scaled(4, one), scaled(3, other)]
     assert len({fingerprint([function], "") for function in functions}) == 3
     assert fingerprint([scaled(3, one)], "") == fingerprint([functions[0]], "")
+
+
+def half_of(kind: type[Word]) -> int:
+    return kind.bits // 2
+
+
+@native
+def upper(a: u256) -> u256:
+    return a >> half_of(u256)
+
+
+def test_compile_time_functions_are_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint([upper], "")
+    monkeypatch.setattr(half_of, "__code__", (lambda kind: kind.bits // 4).__code__)
+    assert fingerprint([upper], "") != before
 
 
 def test_a_key_is_the_same_in_every_process(tmp_path: Path) -> None:

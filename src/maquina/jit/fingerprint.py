@@ -123,7 +123,7 @@ class _Walk:
     def type(self, kind: type) -> None:
         self.note(f"type {kind.__module__}.{kind.__qualname__}")
         if issubclass(kind, Word | Float):
-            self.note(f"{kind.bits} {getattr(kind, 'signed', None)}")
+            self.note(f"{getattr(kind, 'bits', None)} {getattr(kind, 'signed', None)}")
         elif issubclass(kind, Struct):
             self.note(f"{kind.size} {kind.alignment}")
             for name, field in kind.fields.items():
