@@ -81,7 +81,11 @@ from maquina.cpu.riscv.csr_numbers import (
     STIMECMP,
     STVAL,
     STVEC,
+    TDATA1,
+    TDATA2,
+    TDATA3,
     TIME,
+    TSELECT,
 )  # fmt: skip
 from maquina.cpu.riscv.floating import read_flags, write_flags, write_rounding
 from maquina.cpu.riscv.mmu import BARE, SV39, SV48
@@ -111,6 +115,7 @@ WRITABLE = {
     MCAUSE: ALL, MTVAL: ALL, MIP: SUPERVISOR_INTERRUPTS,
     MCYCLE: ALL, MINSTRET: ALL, CYCLE: 0, TIME: 0, INSTRET: 0,
     MVENDORID: 0, MARCHID: 0, MIMPID: 0, MHARTID: 0, MCONFIGPTR: 0,
+    TSELECT: 0, TDATA1: 0, TDATA2: 0, TDATA3: 0,  # type 0 in tdata1: there is no trigger
     **{MHPMEVENT3 + n: 0 for n in range(29)},
     **{MHPMCOUNTER3 + n: 0 for n in range(29)},
     **{HPMCOUNTER3 + n: 0 for n in range(29)},
@@ -173,9 +178,9 @@ def read_csr(hart: HartState, number: u64) -> u64:  # noqa: C901, PLR0912  a cas
         case 0x001:
             return read_flags(hart)
         case 0x002:
-            return hart.frm
+            return u64(hart.frm)
         case 0x003:
-            return hart.frm << 5 | read_flags(hart)
+            return u64(hart.frm) << 5 | read_flags(hart)
         case 0x100:
             return read_status(hart) & (STATUS_OF_SUPERVISOR | UXL | SD)
         case 0x104:

@@ -28,7 +28,13 @@ from maquina.cpu.riscv.code import (
     page_of,
 )
 from maquina.cpu.riscv.decoder import VARIANTS, fill
-from maquina.cpu.riscv.floating import use_floating
+from maquina.cpu.riscv.floating import (
+    check_rounding,
+    effective_rounding,
+    enter_floating,
+    leave_floating,
+    use_floating,
+)
 from maquina.cpu.riscv.isa import TABLE
 from maquina.cpu.riscv.operands import operands, pc_of, writer
 from maquina.cpu.riscv.rv_c import expand_compressed
@@ -64,6 +70,7 @@ from maquina.jit import (
     u64,
     unlikely,
 )
+from maquina.jit.fenv import TO_NEAREST_AWAY, set_rounding
 
 SLICE = 100_000
 """Instructions between looks at timers, interrupts and requests: a fraction of a millisecond."""
@@ -259,6 +266,42 @@ def value_handler(line: Instruction, length: int) -> Native[..., None]:
     return handler
 
 
+def rounding_handler(line: Instruction, length: int) -> Native[..., None]:
+    """Kind VALUE with a twin for the rounding mode that no host has."""
+    semantics, fetch, twin = line.semantics, operands(line), line.rounding or line.semantics
+    write = writer(line) or nothing
+    steps = length // 2
+
+    @native(name=f"riscv.round.{line.name}.{length}", cold=True)
+    def round_otherwise(record: Record, hart: HartState, view: View, rounding: u32) -> None:
+        """Compute in a rounding mode other than the one of the host's environment."""
+        check_rounding(rounding)
+        if rounding == TO_NEAREST_AWAY:
+            write(record, hart, twin(*gather(fetch, record, hart, view)))
+        else:
+            set_rounding(rounding)
+            write(record, hart, semantics(*gather(fetch, record, hart, view)))
+            set_rounding(hart.host_rounding)
+
+    @native(name=f"riscv.run.{line.name}.{length}", convention="preserve_none")
+    def handler(record: Record, hart: HartState, view: View, budget: s64) -> None:
+        try:
+            use_floating(hart)
+            rounding = effective_rounding(hart, u32(record.immediate) & 7)
+            if likely(rounding == hart.host_rounding):
+                write(record, hart, semantics(*gather(fetch, record, hart, view)))
+            else:
+                round_otherwise(record, hart, view, rounding)
+        except Trap as trap:
+            hart.cause = trap.cause
+            hart.value = trap.value
+            return tail_call(trap_here, record, hart, view, budget)
+        following = record.shifted(steps)
+        return tail_call(following.handler, following, hart, view, budget - 1)
+
+    return handler
+
+
 def branch_handler(line: Instruction, length: int, is_near: bool) -> Native[..., None]:
     """Kind BRANCH; near if the target is in the same page."""
     semantics, fetch = line.semantics, operands(line)
@@ -363,6 +406,8 @@ def handlers_of(line: Instruction) -> tuple[Native[..., Any], ...]:
             return (return_handler(line),) * VARIANTS
         case Kind.EXIT:
             return (exit_handler(line, 4),) * VARIANTS
+        case _ if line.rounding is not None:
+            return (rounding_handler(line, 4),) * VARIANTS
         case _:
             return tuple(value_handler(line, n) for n in lengths) * 2
 
@@ -399,33 +444,39 @@ FORGET_ALL = 2
 
 @native
 def run(hart: HartState) -> None:
-    """Run from `hart.pc` until something other than the end of a slice: see `hart.exit`.
+    """Run from `hart.pc` until something other than the end of a slice: see `hart.exit`."""
+    enter_floating(hart)
+    hart.exit = EXIT_SLICE
+    while hart.exit == EXIT_SLICE:
+        run_slice(hart)
+    leave_floating(hart)
+
+
+@native
+def run_slice(hart: HartState) -> None:
+    """Look at what others want, then run for a while.
 
     The limit is kept to the instruction: what is left of it when a slice could overshoot is run
     one instruction at a time.
     """
-    while True:
-        hart.exit = EXIT_NONE
-        serve_requests(hart)
-        if hart.exit == EXIT_STOP:
-            return
-        if hart.retired >= hart.limit:
-            hart.exit = EXIT_LIMIT
-            return
-        select_view(hart)
-        take_interrupt(hart)
-        left = hart.limit - hart.retired
-        if left > OVERSHOOT:
-            hart.slice = s64(SLICE) if left - OVERSHOOT > SLICE else s64(left - OVERSHOOT)
-            hart.budget = hart.slice
-            go_slowly(Record.at(hart.pc), hart, View.at(hart.view), hart.budget)
-        else:
-            hart.slice = s64(1)
-            hart.budget = hart.slice
-            step(hart)
-        end_slice(hart)
-        if hart.exit != EXIT_SLICE:
-            return
+    serve_requests(hart)
+    if hart.exit == EXIT_STOP:
+        return
+    if hart.retired >= hart.limit:
+        hart.exit = EXIT_LIMIT
+        return
+    select_view(hart)
+    take_interrupt(hart)
+    left = hart.limit - hart.retired
+    if left > OVERSHOOT:
+        hart.slice = s64(SLICE) if left - OVERSHOOT > SLICE else s64(left - OVERSHOOT)
+        hart.budget = hart.slice
+        go_slowly(Record.at(hart.pc), hart, View.at(hart.view), hart.budget)
+    else:
+        hart.slice = s64(1)
+        hart.budget = hart.slice
+        step(hart)
+    end_slice(hart)
 
 
 OVERSHOOT = 2 * (PAGE_MASK + 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from maquina.cpu.riscv.rv_a import rv_a
+from maquina.cpu.riscv.rv_d import rv_d
+from maquina.cpu.riscv.rv_f import rv_f
 from maquina.cpu.riscv.rv_fd_memory import rv_fd_memory
 from maquina.cpu.riscv.rv_i import rv_i
 from maquina.cpu.riscv.rv_m import rv_m
@@ -18,6 +20,8 @@ EXTENSIONS = (
     rv_m,
     rv_a,
     rv_fd_memory,
+    rv_f,
+    rv_d,
     rv_zicsr,
     rv_system,
     rv_zba,

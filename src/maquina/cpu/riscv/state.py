@@ -12,7 +12,7 @@ of address space and privilege; changing the combination selects another view.
 
 from __future__ import annotations
 
-from maquina.jit import Array, Ptr, Struct, array, s32, s64, u8, u64
+from maquina.jit import Array, Ptr, Struct, array, s32, s64, u8, u32, u64
 
 PAGE_BITS = 12
 PAGE_MASK = (1 << PAGE_BITS) - 1
@@ -141,7 +141,10 @@ class HartState(Struct):
     decode_handler: u64  # handlers of records that are no instruction
     continue_handler: u64
 
-    frm: u64
+    frm: u32
+    host_rounding: u32  # frm, or to nearest where the host cannot round as frm says
+    host_environment: u32  # of the caller of native code
+    is_in_environment: u64  # whether the host's environment is the guest's
     fflags: u64  # flags raised before the host's floating-point environment was last loaded
     misses: u64
     decoded: u64
