@@ -9,6 +9,7 @@ import itertools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from maquina.devices.pci import PciHost
 from maquina.devices.virtio.device import VirtioDevice
@@ -25,24 +26,30 @@ VERSION_1, EVENT_IDX, INDIRECT = 1 << 32, 1 << 29, 1 << 28
 NEXT, WRITE, INDIRECT_FLAG = 1, 2, 4
 
 
-class Pci:
-    """A machine with a PCI bus and nothing else, and a guest's view of its functions."""
+class Space(Protocol):
+    """Device registers, as loads and stores of a guest reach them."""
 
-    def __init__(self, *devices: VirtioDevice) -> None:
-        self.memory = GuestMemory(RAM, RAM_SIZE)
-        self.space = AddressSpace()
-        self.lines = [Line() for _ in range(4)]
-        self.host = PciHost(self.space, [WINDOW_32, WINDOW_64], self.lines)
-        self.space.attach(ECAM, ECAM_SIZE, self.host, "pci")
-        self.functions = [
-            VirtioPci(device, self.memory, f"device{slot}") for slot, device in enumerate(devices)
-        ]
-        for slot, function in enumerate(self.functions, 1):
-            self.host.plug(slot, function)
+    def read(self, address: int, size: int) -> int | None: ...
+
+    def write(self, address: int, size: int, value: int) -> bool: ...
+
+
+class Memory(Protocol):
+    """Guest memory."""
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None: ...
+
+
+class PciView:
+    """A guest's view of a PCI bus, whoever's the machine is."""
+
+    patience = 0  # how often to look again for an answer; ours come at once
+
+    def __init__(self, space: Space, memory: Memory) -> None:
+        self.space, self.memory = space, memory
         self._free = RAM + 0x1000
-
-    def close(self) -> None:
-        self.memory.close()
 
     def allocate(self, size: int, align: int = 16) -> int:
         """Guest memory that nothing else uses."""
@@ -68,26 +75,50 @@ class Pci:
             at = self.config_read(slot, at + 1, 1)
         return found
 
-    def place_bar(self, slot: int, base: int) -> int:
-        """Size BAR 0, put it at `base`, enable memory and bus mastering; answers the size."""
-        self.config_write(slot, 0x10, 0xFFFF_FFFF)
-        self.config_write(slot, 0x14, 0xFFFF_FFFF)
-        low, high = self.config_read(slot, 0x10), self.config_read(slot, 0x14)
+    def place_bar(self, slot: int, base: int, bar: int = 0) -> int:
+        """Size a BAR, put it at `base`, enable memory and bus mastering; answers the size."""
+        at = 0x10 + 4 * bar
+        self.config_write(slot, at, 0xFFFF_FFFF)
+        self.config_write(slot, at + 4, 0xFFFF_FFFF)
+        low, high = self.config_read(slot, at), self.config_read(slot, at + 4)
         size = (~(high << 32 | low & ~15) & (1 << 64) - 1) + 1
-        self.config_write(slot, 0x10, base & 0xFFFF_FFFF)
-        self.config_write(slot, 0x14, base >> 32)
+        self.config_write(slot, at, base & 0xFFFF_FFFF)
+        self.config_write(slot, at + 4, base >> 32)
         self.config_write(slot, 0x04, 0b110, 2)
         return size
+
+
+class Pci(PciView):
+    """A machine of ours with a PCI bus and nothing else."""
+
+    def __init__(self, *devices: VirtioDevice) -> None:
+        memory, space = GuestMemory(RAM, RAM_SIZE), AddressSpace()
+        super().__init__(space, memory)
+        self.space: AddressSpace = space
+        self.memory: GuestMemory = memory
+        self.lines = [Line() for _ in range(4)]
+        self.host = PciHost(space, [WINDOW_32, WINDOW_64], self.lines)
+        self.space.attach(ECAM, ECAM_SIZE, self.host, "pci")
+        self.functions = [
+            VirtioPci(device, self.memory, f"device{slot}") for slot, device in enumerate(devices)
+        ]
+        for slot, function in enumerate(self.functions, 1):
+            self.host.plug(slot, function)
+
+    def close(self) -> None:
+        self.memory.close()
 
 
 class Driver:
     """One virtio device, from enumeration to requests."""
 
-    def __init__(self, pci: Pci, slot: int = 1, base: int = 0x4000_0000) -> None:
+    def __init__(self, pci: PciView, slot: int = 1, base: int = 0x4000_0000) -> None:
         self.pci, self.slot, self.base = pci, slot, base
-        pci.place_bar(slot, base)
+        found = pci.capabilities(slot)
+        vendor_specific = [at for at in found if pci.config_read(slot, at, 1) == 9]
+        pci.place_bar(slot, base, pci.config_read(slot, vendor_specific[-1] + 4, 1))
         self.structures: dict[int, int] = {}
-        for at in pci.capabilities(slot):
+        for at in vendor_specific:
             kind = pci.config_read(slot, at + 3, 1)
             self.structures.setdefault(kind, base + pci.config_read(slot, at + 8))
             if kind == 2:
@@ -282,6 +313,10 @@ class Ring:
         head = self.add(buffers, indirect=indirect)
         self.kick()
         used = dict(self.collect())
+        for _ in range(self.driver.pci.patience):
+            if head in used:
+                break
+            used |= self.collect()
         return self.memory.read(answer, used[head]) if head in used else None
 
     def _u16(self, address: int) -> int:

@@ -139,7 +139,7 @@ def test_causes_are_reported_by_priority(terminal: Terminal) -> None:
     assert terminal.get(LSR) == 0x63
     assert terminal.get(LSR) == 0x61
     assert terminal.get(IIR) == 4
-    assert terminal.get(DATA) == 1
+    assert terminal.get(DATA) == 2
     assert terminal.get(IIR) == 2
     assert terminal.get(IIR) == 0
     assert terminal.get(MSR) & 0x0F == 0x0B

@@ -122,6 +122,7 @@ MALFORMED = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_chain_is_a_fault_of_the_guest(driven: Driven, name: str) -> None:
     entries, head = MALFORMED[name]
+    driven.describe(0, (DATA, 1, 0, 0), INDIRECT_AT)
     for at, entry in enumerate(entries):
         driven.describe(at, entry)
     driven.offer(head)
@@ -151,6 +152,7 @@ def test_a_chain_may_not_name_more_than_four_gigabytes(driven: Driven) -> None:
 
 
 def test_more_available_than_the_queue_holds_is_a_fault(driven: Driven) -> None:
+    driven.describe(0, (DATA, 1, 0, 0))
     driven.memory.write(AVAILABLE + 2, struct.pack("<H", 9))
     with pytest.raises(GuestFault):
         driven.queue.pop()

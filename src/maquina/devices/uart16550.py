@@ -23,7 +23,7 @@ RBR_THR, IER_DLM, IIR_FCR, LCR, MCR, LSR, MSR, SCR = range(8)
 IER_RECEIVED, IER_EMPTY, IER_ERROR, IER_MODEM = 1, 2, 4, 8
 IIR_MODEM, IIR_NONE, IIR_EMPTY, IIR_RECEIVED, IIR_ERROR, IIR_TIMEOUT = 0, 1, 2, 4, 6, 12
 IIR_FIFO = 0xC0
-FCR_ENABLE, FCR_CLEAR_RECEIVER = 1, 2
+FCR_ENABLE, FCR_CLEAR_RECEIVER, FCR_CLEAR_TRANSMITTER = 1, 2, 4
 TRIGGER_LEVELS = (1, 4, 8, 14)
 LCR_DLAB = 0x80
 MCR_LOOPBACK, MCR_ALL = 0x10, 0x1F
@@ -123,13 +123,20 @@ class Uart16550:
         if self._is_divisor:
             self._divisor = self._divisor & 0xFF00 | value
             return
-        if not self._mcr & MCR_LOOPBACK:
-            self._backend.write(bytes([value]))
-        elif len(self._fifo) < self._capacity:
-            self._fifo.append(value)
+        if self._mcr & MCR_LOOPBACK:
+            self._loop_back(value)
         else:
-            self._errors |= LSR_OVERRUN
+            self._backend.write(bytes([value]))
         self._is_empty_new = True
+
+    def _loop_back(self, value: int) -> None:
+        """On an overrun a full FIFO keeps what it has, a single register the new byte (8.6)."""
+        if len(self._fifo) == self._capacity:
+            self._errors |= LSR_OVERRUN
+            if self._fcr & FCR_ENABLE:
+                return
+            self._fifo.clear()
+        self._fifo.append(value)
 
     def _write_enables(self, value: int) -> None:
         if self._is_divisor:
@@ -141,8 +148,11 @@ class Uart16550:
 
     def _write_fifo_control(self, value: int) -> None:
         """8.4: switching the FIFOs on or off empties them; the other bits need them on."""
-        if (value ^ self._fcr) & FCR_ENABLE or value & FCR_CLEAR_RECEIVER:
+        is_switched = (value ^ self._fcr) & FCR_ENABLE
+        if is_switched or value & FCR_CLEAR_RECEIVER:
             self._fifo.clear()
+        if is_switched or value & FCR_CLEAR_TRANSMITTER:
+            self._is_empty_new = True
         self._fcr = value & (0xC0 | FCR_ENABLE) if value & FCR_ENABLE else 0
         self._update()
         self._ask_for_more()
