@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from maquina.boards.addresses import TIMEBASE_HZ
 from maquina.machine.vcpu import Exit
 
 SSIP = 1
@@ -31,6 +32,7 @@ class FakeHart:
     flushes: list[tuple[int | None, int | None, int | None] | str] = field(default_factory=list)
     is_running: bool = False
     deadline: float | None = None
+    origin_ns: int = 0
 
     def __post_init__(self) -> None:
         self.stopped = threading.Event()
@@ -66,6 +68,9 @@ class FakeHart:
     def wait(self, timeout_s: float | None) -> None:
         with self._woken:
             self._woken.wait_for(lambda: self.pending or self.stopped.is_set(), timeout_s)
+
+    def set_timer(self, ticks: int) -> None:
+        self.deadline = self.origin_ns / 1e9 + ticks / TIMEBASE_HZ
 
     def timer_deadline(self) -> float | None:
         return self.deadline

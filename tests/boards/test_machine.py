@@ -17,7 +17,7 @@ from maquina.boards.configuration import Configuration
 from maquina.boards.ending import How
 from maquina.boards.machine import Machine
 from maquina.boards.sbi import hsm, reset
-from maquina.boards.virt import MakeHart
+from maquina.boards.virt import MakeHarts
 from maquina.errors import FormatError, HostError, UsageError
 from maquina.machine.bus import AddressSpace
 from maquina.machine.memory import GuestMemory
@@ -34,11 +34,12 @@ class BoardHart(FakeHart):
     memory: GuestMemory
 
 
-def with_program(program: Callable[[BoardHart], Iterator[Exit]]) -> MakeHart:
-    def make(number: int, memory: GuestMemory, bus: AddressSpace) -> BoardHart:
-        hart = BoardHart(program)  # type: ignore[arg-type]
-        hart.bus, hart.memory = bus, memory
-        return hart
+def with_program(program: Callable[[BoardHart], Iterator[Exit]]) -> MakeHarts:
+    def make(memory: GuestMemory, bus: AddressSpace, origin_ns: int) -> list[BoardHart]:
+        harts = [BoardHart(program), BoardHart(program)]  # type: ignore[arg-type]
+        for hart in harts:
+            hart.bus, hart.memory, hart.origin_ns = bus, memory, origin_ns
+        return harts
 
     return make
 
@@ -189,7 +190,7 @@ def test_machine_timer_interrupts_an_idle_hart(configuration: Configuration) -> 
         now = hart.bus.read(at.ACLINT.base + 0xBFF8, 8)
         assert now is not None
         hart.bus.write(at.ACLINT.base + 0x4000, 8, now + at.TIMEBASE_HZ // 50)
-        while 7 not in hart.pending:
+        while hart.deadline is None or time.monotonic() < hart.deadline:
             yield Exit.IDLE
         hart.bus.write(at.TEST.base, 4, 0x5555)
         yield from spin(hart)

@@ -14,14 +14,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from maquina.boards.configuration import Configuration
 from maquina.boards.ending import Ending, How
-from maquina.boards.virt import Board, MakeHart
+from maquina.boards.processors import Hart
+from maquina.boards.virt import Board, MakeHarts
 from maquina.errors import MaquinaError, UsageError
+from maquina.machine.bus import AddressSpace
+from maquina.machine.memory import GuestMemory
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,11 @@ class Statistics:
 class Machine:
     """One configured computer. It is used once: after its end, make another."""
 
-    def __init__(self, configuration: Configuration, make_hart: MakeHart) -> None:
-        """UsageError or HostError if it cannot be."""
+    def __init__(self, configuration: Configuration, make_harts: MakeHarts | None = None) -> None:
+        """UsageError or HostError if it cannot be. `make_harts` is for processors of your own."""
         configuration.check()
         self.configuration = configuration
-        self._make_hart = make_hart
+        self._make_harts = make_harts or self._make_own_harts
         self._lock = threading.Lock()
         self._board: Board | None = None
         self._thread: threading.Thread | None = None
@@ -71,7 +75,7 @@ class Machine:
         """Load everything and let the harts run. After a MaquinaError nothing has started."""
         if self._thread is not None:
             raise UsageError("this machine was started before", "make another")
-        board = Board(self.configuration, self._make_hart)
+        board = Board(self.configuration, self._make_harts)
         self._started_at = time.monotonic()
         self._board = board
         self._boots = 1
@@ -123,7 +127,7 @@ class Machine:
         while ending.how is How.RESET and not self.configuration.is_reset_final:
             self._retire(board)
             try:
-                board = Board(self.configuration, self._make_hart)
+                board = Board(self.configuration, self._make_harts)
             except MaquinaError as error:
                 ending = Ending(How.FAILED, error=error)
                 break
@@ -145,6 +149,13 @@ class Machine:
                 self._instructions += _instructions(board)
                 self._exits += _exits(board)
                 self._board = None
+
+    def _make_own_harts(
+        self, memory: GuestMemory, bus: AddressSpace, clock_origin_ns: int
+    ) -> Sequence[Hart]:
+        from maquina.boards.harts import make_harts
+
+        return make_harts(self.configuration, memory, bus, clock_origin_ns)
 
 
 def _instructions(board: Board) -> int:

@@ -44,6 +44,10 @@ class Hart(calls.Hart, Protocol):
         """Return when an interrupt is pending, or after `stop`, or when the time is over."""
         ...
 
+    def set_timer(self, ticks: int, /) -> None:
+        """mtimecmp: interrupt M-mode when `time` reaches this."""
+        ...
+
     def timer_deadline(self) -> float | None:
         """When the timer will interrupt, in seconds of `time.monotonic`."""
         ...

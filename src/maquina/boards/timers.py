@@ -1,35 +1,33 @@
-"""Waking devices whose time has come: machine-mode timers and the clock's alarm.
+"""Waking devices whose time has come: the clock's alarm.
 
-Timers that harts compare by themselves (stimecmp) are not here. A device that may want to be
-woken at another time after a write is put on the bus as `Watched`.
+Timers that harts compare by themselves (stimecmp, mtimecmp) are not here. A device that may want
+to be woken at another time after a write is put on the bus as `Watched`.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from maquina.boards.addresses import TIMEBASE_HZ
-from maquina.machine.clock import Clock
 from maquina.machine.device import Device
 
-NANOSECONDS = 1_000_000_000
-NANOSECONDS_PER_TICK = NANOSECONDS // TIMEBASE_HZ
+NANOSECONDS_PER_TICK = 1_000_000_000 // TIMEBASE_HZ
 
 
 class MachineTicks:
-    """The time that `mtime` shows: ticks since the machine was switched on."""
+    """The time that `mtime` and the harts' `time` show: ticks since `origin_ns` (monotonic)."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._offset = 0
+    def __init__(self, origin_ns: int) -> None:
+        self._origin_ns = origin_ns
 
     def now(self) -> int:
-        return self._clock.monotonic_ns() // NANOSECONDS_PER_TICK + self._offset
+        return (time.monotonic_ns() - self._origin_ns) // NANOSECONDS_PER_TICK
 
     def set(self, ticks: int) -> None:
-        self._offset += ticks - self.now()
+        """mtime is the host's clock, which a guest cannot set; no known software writes it."""
 
 
 class Watched:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -18,7 +19,7 @@ from maquina.boards.ending import Ending, How
 from maquina.boards.placement import SUPERVISOR_MODE, Start, place
 from maquina.boards.processors import Hart, Processor, Processors
 from maquina.boards.sbi import calls, dispatch
-from maquina.boards.timers import NANOSECONDS, MachineTicks, Timers, Watched
+from maquina.boards.timers import MachineTicks, Timers, Watched
 from maquina.boards.virt_tree import Boot, describe
 from maquina.devices.aclint import Clint
 from maquina.devices.pci import PciHost
@@ -34,12 +35,12 @@ from maquina.machine.clock import HostClock
 from maquina.machine.interrupts import Line
 from maquina.machine.memory import GuestMemory
 
-MSIP, MTIP, SEIP, MEIP = 3, 7, 9, 11
+MSIP, SEIP, MEIP = 3, 9, 11
 RNG_SEED_BYTES = 64
 
 P = ParamSpec("P")
 T = TypeVar("T")
-MakeHart = Callable[[int, GuestMemory, AddressSpace], Hart]
+MakeHarts = Callable[[GuestMemory, AddressSpace, int], Sequence[Hart]]
 
 
 def _wire(hart: Hart, bit: int) -> Line:
@@ -47,28 +48,26 @@ def _wire(hart: Hart, bit: int) -> Line:
     return Line(partial(hart.set_interrupt, bit))
 
 
-def _seconds(due: int | None, units_per_second: int) -> float | None:
-    return None if due is None else due / units_per_second
+def _seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e9
 
 
 class Board:
     """A machine from reset on. `run` blocks until it ends; `end` may be called by any thread."""
 
-    def __init__(self, configuration: Configuration, make_hart: MakeHart) -> None:
+    def __init__(self, configuration: Configuration, make_harts: MakeHarts) -> None:
         """MaquinaError if something to be loaded cannot be used; nothing is left behind then."""
         self.configuration = configuration
         self.memory = GuestMemory(at.RAM_BASE, configuration.memory_bytes)
         try:
             start = self._load()
             self.bus = AddressSpace()
-            harts = [
-                make_hart(number, self.memory, self.bus) for number in range(configuration.harts)
-            ]
+            origin_ns = time.monotonic_ns()
+            harts = make_harts(self.memory, self.bus, origin_ns)
             self.group = Processors(harts, partial(dispatch.answer, self), self.fail)
             self._ending: Ending | None = None
             self._end_lock = threading.Lock()
-            self._clock = HostClock()
-            self._ticks = MachineTicks(self._clock)
+            self._ticks = MachineTicks(origin_ns)
             self._add_devices()
         except BaseException:
             self.memory.close()
@@ -99,24 +98,18 @@ class Board:
         plic = Plic(at.PLIC_SOURCES + 1, contexts)
         clint = Clint(
             self._ticks,
-            [_wire(hart, MSIP) for hart in harts],
-            [_wire(hart, MTIP) for hart in harts],
+            software=[_wire(hart, MSIP) for hart in harts],
+            timer=[Line() for _ in harts],  # harts compare by themselves
+            on_compare=lambda hart, ticks: harts[hart].set_timer(ticks),
         )
-        rtc = RtcGoldfish(self._clock, plic.lines[at.RTC_INTERRUPT])
+        rtc = RtcGoldfish(HostClock(), plic.lines[at.RTC_INTERRUPT])
         uart = Uart16550(self.configuration.serial, plic.lines[at.UART_INTERRUPT])
         self.configuration.serial.attach(self.entrance(uart.receive, 0))
-        self._timers = Timers(
-            self.bus.lock,
-            [
-                lambda: _seconds(clint.poll(), at.TIMEBASE_HZ),
-                lambda: _seconds(rtc.poll(), NANOSECONDS),
-            ],
-            self.fail,
-        )
+        self._timers = Timers(self.bus.lock, [lambda: _seconds(rtc.poll())], self.fail)
         finisher = TestFinisher(self.power_off, self.reset)
         for where, device, name in (
             (at.PLIC, plic, "plic"),
-            (at.ACLINT, Watched(clint, self._timers.look), "clint"),
+            (at.ACLINT, clint, "clint"),
             (at.RTC, Watched(rtc, self._timers.look), "rtc"),
             (at.UART, uart, "uart"),
             (at.TEST, finisher, "test"),
