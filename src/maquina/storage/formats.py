@@ -52,7 +52,7 @@ def detect(path: Path) -> str:
 
     ImageError if it is a format that cannot be read here.
     """
-    file = HostFile(path, is_read_only=True)
+    file = HostFile(path, is_read_only=True, is_locked=False)
     try:
         return _detect(file)
     finally:

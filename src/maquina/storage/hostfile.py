@@ -22,13 +22,13 @@ KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02  # fallocate(2)
 
 
 class HostFile:
-    """An open image file, locked: exclusively if writable, shared if not.
+    """An open image file, locked (unless told not to): exclusively if writable, shared if not.
 
     `size_bytes` is the size when it was opened; `end` is where bytes that were never written begin
     (they read as zeros), kept as the file grows.
     """
 
-    def __init__(self, path: Path, *, is_read_only: bool) -> None:
+    def __init__(self, path: Path, *, is_read_only: bool, is_locked: bool = True) -> None:
         self.path = path
         self.is_read_only = is_read_only
         self.fd = _open(path, is_read_only=is_read_only)
@@ -36,7 +36,8 @@ class HostFile:
             mode = os.fstat(self.fd).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
                 raise ImageError(f"{path} is neither a file nor a block device")
-            lock(self.fd, path, is_exclusive=not is_read_only)
+            if is_locked:
+                lock(self.fd, path, is_exclusive=not is_read_only)
             self.size_bytes = os.lseek(self.fd, 0, os.SEEK_END)
         except BaseException:
             os.close(self.fd)

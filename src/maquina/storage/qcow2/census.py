@@ -130,7 +130,8 @@ class Census:
 
     def _mark_table(self, offset: int, length: int, what: str, times: int = 1) -> bool:
         """Count the clusters of a table; False if it is none."""
-        if offset & (1 << self.cluster_bits) - 1 or offset + length > self.file.size_bytes:
+        is_aligned = not offset & (1 << self.cluster_bits) - 1
+        if not is_aligned or offset + length > self.clusters << self.cluster_bits:
             self.fail(f"{what} at {offset:#x} is outside the file or not aligned")
             return False
         for cluster in range(offset >> self.cluster_bits, self._end(offset, length)):

@@ -92,8 +92,9 @@ class Qcow2Image:
         """
         length = total_bytes(buffers)
         check_range(self, offset, length)
-        with _damage_as_io_error(self.path):
-            self._read(offset, length, buffers)
+        if length:
+            with _damage_as_io_error(self.path):
+                self._read(offset, length, buffers)
 
     def write_from(self, offset: int, buffers: Sequence[memoryview]) -> None:
         """Store the buffers, one after another, from `offset` on.
@@ -233,6 +234,8 @@ class Qcow2Image:
         self, host: int, start: int, stop: int, offset: int, buffers: list[memoryview]
     ) -> None:
         """Write `start` to `stop` at `host`: buffers at `offset`, what is there around them."""
+        if self.data is not self.file:
+            stop = min(stop, self.size_bytes)  # an external data file keeps the disk's size
         after = offset + total_bytes(buffers)
         before = self._present(start, offset, host)
         behind = self._present(after, stop, host + after - start)

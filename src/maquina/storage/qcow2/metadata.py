@@ -104,7 +104,6 @@ class Metadata:
         for start, size in (
             (0, self.cluster_size),
             (header.l1_offset, 8 * header.l1_size),
-            (header.refcount_table_offset, header.refcount_table_clusters << self.cluster_bits),
             (self.refcounts.table_offset, self.refcounts.table_bytes),
             (header.snapshots_offset, self.cluster_size if header.snapshot_count else 0),
         ):

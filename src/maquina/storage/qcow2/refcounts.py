@@ -206,7 +206,7 @@ class Refcounts:
             blocks += 1
         self._old_tables.append((self.table_offset >> self._cluster_bits, old_clusters))
         self.table_offset = first << self._cluster_bits
-        self.table.extend(bytes((clusters << self._cluster_bits) - 8 * first_block))
+        self.table.frombytes(bytes((clusters << self._cluster_bits) - 8 * first_block))
         left = clusters + blocks
         for number in range(blocks):
             used = min(left, self.per_block)
