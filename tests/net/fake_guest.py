@@ -23,7 +23,7 @@ def internet_checksum(data: bytes) -> int:
     """RFC 1071 as it is written there: add 16-bit words, fold the carries."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2))
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

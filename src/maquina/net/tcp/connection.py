@@ -113,10 +113,10 @@ class Connection:
         self.sender.send_flag(FIN | ACK, now)
 
     def abort(self) -> None:
-        """Send RST and forget everything."""
+        """Send RST, unless both sides are done, and forget everything."""
         if self.state is State.CONNECTING:
             self._transmit(Reply(0, self.receiver.nxt, RST | ACK))
-        elif self.state is not State.CLOSED:
+        elif not self.is_finished:
             self._transmit(Reply(self.sender.nxt, self.receiver.nxt, RST | ACK))
         self.close()
 
