@@ -54,5 +54,5 @@ def test_a_privileged_port_names_the_first_free_one(
 def test_ports_are_bound_where_they_were_asked_for() -> None:
     for address in ("127.0.0.1", "::1"):
         for transport in ("tcp", "udp"):
-            with listen(Publication(address, 0, 80, transport)) as sock:  # type: ignore[arg-type]
+            with listen(Publication(address, 0, 80, transport)) as sock:
                 assert sock.getsockname()[0] == address

@@ -26,6 +26,7 @@ FAILED = select.EPOLLERR | select.EPOLLHUP
 
 # So many sockets are served before guest frames and timers get their turn again.
 EVENTS_PER_ROUND = 64
+SMALLEST_HEAP_LIMIT = 64
 
 
 class Timer:
@@ -69,6 +70,7 @@ class Loop:
         self._wake_lock = threading.Lock()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._heap: list[tuple[float, int, Timer]] = []
+        self._heap_limit = SMALLEST_HEAP_LIMIT
         self._order = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
         self._is_sleeping = False
@@ -145,6 +147,15 @@ class Loop:
         if deadline is not None and (timer.entry is None or deadline < timer.entry):
             timer.entry = deadline
             heapq.heappush(self._heap, (deadline, next(self._order), timer))
+            if len(self._heap) > self._heap_limit:
+                self._compact()
+
+    def _compact(self) -> None:
+        """Drop entries of timers that were moved to an earlier time: a guest decides how often
+        that happens, and each would stay until its old time."""
+        self._heap = [entry for entry in self._heap if entry[2].entry == entry[0]]
+        heapq.heapify(self._heap)
+        self._heap_limit = max(2 * len(self._heap), SMALLEST_HEAP_LIMIT)
 
     def _run(self, work: Work) -> None:
         while not self._is_stopping:
@@ -156,9 +167,8 @@ class Loop:
             self._wait(work, is_busy)
 
     def _fire_timers(self) -> None:
-        heap = self._heap
-        while heap and heap[0][0] <= self.now:
-            at, _, timer = heapq.heappop(heap)
+        while self._heap and self._heap[0][0] <= self.now:
+            at, _, timer = heapq.heappop(self._heap)
             if timer.entry != at:
                 continue  # moved to an earlier time since, and looked at then
             timer.entry = None

@@ -46,7 +46,7 @@ def test_segments_fit_the_guests_mss_and_window(guest: FakeGuest, listen: Listen
     client, peer = connected(guest, listen())
     with peer:
         peer.sendall(b"x" * 100_000)
-        sizes = []
+        sizes: list[int] = []
         while sum(sizes) < 64240:
             sizes.append(len(client.receive().data))
         assert set(sizes) == {1460}
