@@ -202,7 +202,7 @@ class Stack:
         self._table.begin()
         now = self._now()
         if ("uid" in values or "gid" in values) and not inode.is_directory:
-            _drop_set_id(inode)
+            inode.mode = _without_set_id(inode)
         if "mode" in values:
             inode.mode = stat.S_IFMT(inode.mode) | stat.S_IMODE(values["mode"])
         inode.uid, inode.gid = values.get("uid", inode.uid), values.get("gid", inode.gid)
@@ -215,11 +215,13 @@ class Stack:
     def drop_privileges(self, ino: int) -> None:
         """Clear what writing to a file clears: set-user-ID, set-group-ID, capabilities."""
         inode = self._table.get(ino)
+        mode, xattrs = _without_set_id(inode), self._table.xattrs(inode)
+        if mode == inode.mode and CAPABILITY not in xattrs:
+            return
         self._table.begin()
-        _drop_set_id(inode)
-        if self._table.xattrs(inode).pop(CAPABILITY, None) is not None:
-            self._table.commit_xattrs(inode)
-        self._table.commit(inode)
+        inode.mode = mode
+        xattrs.pop(CAPABILITY, None)
+        self._table.commit_xattrs(inode)
 
     def xattrs(self, ino: int) -> Mapping[bytes, bytes]:
         """A file's extended attributes."""
@@ -475,9 +477,9 @@ class Stack:
         inode.size = size
 
 
-def _drop_set_id(inode: Inode) -> None:
-    """Clear set-user-ID, and set-group-ID where it means one (the group may execute)."""
-    if inode.is_regular:
-        inode.mode &= ~stat.S_ISUID
-        if inode.mode & stat.S_IXGRP:
-            inode.mode &= ~stat.S_ISGID
+def _without_set_id(inode: Inode) -> int:
+    """The mode without set-user-ID, and set-group-ID where it means one (group may execute)."""
+    if not inode.is_regular:
+        return inode.mode
+    mode = inode.mode & ~stat.S_ISUID
+    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
