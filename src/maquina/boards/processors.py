@@ -174,6 +174,7 @@ class Processors:
         self.is_over = False
         self.on_call = on_call
         self._on_error = on_error
+        self.harts = harts  # the sequence may own what its harts share
         self.all = [Processor(number, hart, self) for number, hart in enumerate(harts)]
         self._threads = [
             threading.Thread(target=self._run, args=(one,), name=f"hart {one.hart_id}")

@@ -30,7 +30,7 @@ from maquina.cpu.riscv.causes import (
 )
 from maquina.cpu.riscv.code_map import Block, CodeMap
 from maquina.cpu.riscv.csr_numbers import MENVCFG, MIE, STIMECMP
-from maquina.cpu.riscv.state import CODE_PAGE_STRIDE, HartState
+from maquina.cpu.riscv.state import CODE_PAGE_STRIDE, VIEWS, HartState, View
 from maquina.cpu.riscv.time import NANOSECONDS_PER_TICK
 from maquina.jit import Library, Native, u64
 from maquina.machine.bell import Bell
@@ -159,6 +159,8 @@ class Hart:
         """Tell native code where everything is."""
         state, memory = self.state, self._memory
         libc = ctypes.CDLL(None)
+        views = state.views[0]
+        ctypes.memset(views.address.value, 0xFF, VIEWS * View.size)  # unused, without any tag
         state.hart_id = u64(hart_id)
         state.memory = u64(memory.host_address)
         state.memory_base = u64(memory.base)
