@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -45,7 +46,7 @@ class Memory(Protocol):
 class PciView:
     """A guest's view of a PCI bus, whoever's the machine is."""
 
-    patience = 0  # how often to look again for an answer; ours come at once
+    patience_s = 0.0  # how long to wait for an answer; ours come at once
 
     def __init__(self, space: Space, memory: Memory) -> None:
         self.space, self.memory = space, memory
@@ -313,9 +314,8 @@ class Ring:
         head = self.add(buffers, indirect=indirect)
         self.kick()
         used = dict(self.collect())
-        for _ in range(self.driver.pci.patience):
-            if head in used:
-                break
+        deadline = time.monotonic() + self.driver.pci.patience_s
+        while head not in used and time.monotonic() < deadline:
             used |= self.collect()
         return self.memory.read(answer, used[head]) if head in used else None
 

@@ -16,6 +16,8 @@ from maquina.devices.aclint import Clint
 from maquina.devices.plic import Plic
 from maquina.devices.uart16550 import Uart16550
 from maquina.devices.virtio.block import Block
+from maquina.devices.virtio.console import Console
+from maquina.machine.bus import AddressSpace
 from maquina.machine.device import Device
 from maquina.machine.interrupts import Line
 
@@ -175,11 +177,50 @@ def run_disk_requests(pci: PciView) -> list[object]:
             answer = ring.request(request, room + 1, pieces=pieces, indirect=pieces == 3)
             assert answer is not None
             seen.append((kind, sector, answer[-1], answer if answer[-1] == 0 else None))
-    ring.request(b"short", 1)
+    pci.patience_s = 0
+    ring.request(b"short", 1)  # no request, so no answer
     seen.append(driver.status)
     driver.status = 0
     seen.append(driver.status)
     return seen
+
+
+def run_console_dialogue(pci: PciView) -> list[object]:
+    """What a driver hears of a console port, 0, and a named one, 1."""
+    driver = Driver(pci)
+    rings = driver.start(2)
+    buffers = {}
+    for _ in range(16):
+        address = pci.allocate(64)
+        buffers[rings[2].add([(address, 64, True)])] = address
+    rings[2].kick()
+    heard: list[object] = [driver.features & 2, driver.get(0x12, 2), driver.config(4, 4)]
+    for number, event in ((0, 0), (1, 3), (0, 3), (9, 3), (1, 6), (0, 6)):
+        rings[3].request(struct.pack("<IHH", number, event, 1))
+        for head, size in rings[2].collect():
+            raw = pci.memory.read(buffers[head], size)
+            heard.append((event, *struct.unpack_from("<IHH", raw), raw[8:].rstrip(b"\0")))
+    heard.append(rings[5].request(b"to nowhere"))
+    heard.append(rings[1].request(b"to nowhere"))
+    return heard
+
+
+def test_a_console_says_alike(tmp_path: Path) -> None:
+    serial = "virtio-serial-pci,addr=1,disable-legacy=on,vectors=0,max_ports=4"
+    options = ["-chardev", "null,id=a", "-chardev", f"file,id=b,path={tmp_path / 'stream'}"]
+    options += ["-device", serial, "-device", "virtconsole,chardev=a,nr=0,name=tty"]
+    peer = Qemu(*options, "-device", "virtserialport,chardev=b,nr=1,name=stream")
+    console = Console(AddressSpace().lock, max_ports=4)
+    console.add_port("tty", Program(), is_console=True)
+    console.add_port("stream", Program())
+    ours = Pci(console)
+    try:
+        theirs = PciView(QemuSpace(peer), QemuMemory(peer))
+        theirs.patience_s = 10
+        assert run_console_dialogue(ours) == run_console_dialogue(theirs)
+    finally:
+        ours.close()
+        peer.close()
 
 
 def test_a_disk_answers_alike(tmp_path: Path) -> None:
@@ -189,7 +230,7 @@ def test_a_disk_answers_alike(tmp_path: Path) -> None:
     ours = Pci(Block(Disk()))
     try:
         theirs = PciView(QemuSpace(peer), QemuMemory(peer))
-        theirs.patience = 2000
+        theirs.patience_s = 10
         assert run_disk_requests(ours) == run_disk_requests(theirs)
         for register in (0x00, 0x08, 0x2C, 0x3D):
             assert ours.config_read(1, register, 1) == theirs.config_read(1, register, 1)

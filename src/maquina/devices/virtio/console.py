@@ -71,7 +71,9 @@ class Console(VirtioDevice):
             self.ports[number] = Port(self, number, name, backend, is_console)
             backend.attach(self.ports[number])
             if self._is_driver_ready:
-                self._owe(number, PORT_ADD)
+                self._tell(number, PORT_ADD)
+            elif number == 0:
+                self._open_only_port()
             return number
 
     def remove_port(self, number: int) -> None:
@@ -83,7 +85,7 @@ class Console(VirtioDevice):
                 if owed[1] != PORT_REMOVE:
                     del self._owed[owed]
             if self._is_driver_ready and was_known:
-                self._owe(number, PORT_REMOVE)
+                self._tell(number, PORT_REMOVE)
 
     def resize(self, columns: int, rows: int) -> None:
         """The terminals have another size now."""
@@ -92,24 +94,24 @@ class Console(VirtioDevice):
             self.config_changed()
             for number, port in self.ports.items():
                 if port.is_console and port.is_driver_ready:
-                    self._owe(number, RESIZE)
+                    self._tell(number, RESIZE)
 
     def announce_open(self, number: int) -> None:
         if self.ports[number].is_driver_ready:
-            self._owe(number, PORT_OPEN, int(self.ports[number].is_host_open))
+            self._tell(number, PORT_OPEN, int(self.ports[number].is_host_open))
 
     def queues_of(self, number: int) -> tuple[Queue, Queue]:
         first = 2 * number + 2 if number else 0
         return self.queues[first], self.queues[first + 1]
 
-    def _owe(self, number: int, event: int, value: int = 1) -> None:
+    def _tell(self, number: int, event: int, value: int = 1) -> None:
+        """Something happened on the host."""
         self._owed[number, event] = value
-        with self.guard():
-            self._send_owed()
+        if self.is_live:
+            with self.guard():
+                self._send_owed()
 
     def _send_owed(self) -> None:
-        if not self.is_live:
-            return
         queue = self.queues[CONTROL_TO_GUEST]
         while self._owed:
             chain = queue.pop()
@@ -158,13 +160,14 @@ class Console(VirtioDevice):
             queue.push(chain, 0)
             if len(message) == MESSAGE.size:
                 self._obey(*MESSAGE.unpack(message))
+        self._send_owed()
 
     def _obey(self, number: int, event: int, value: int) -> None:
         """One control message (5.3.6.2); what makes no sense is ignored."""
         if event == DEVICE_READY:
             self._is_driver_ready = bool(value)
-            for known in self.ports if value else ():
-                self._owe(known, PORT_ADD)
+            if value:
+                self._owed.update({(known, PORT_ADD): 1 for known in self.ports})
             return
         port = self.ports.get(number)
         if port is None:
@@ -177,16 +180,20 @@ class Console(VirtioDevice):
             port.guest_set_open(bool(value))
 
     def _introduce(self, port: Port) -> None:
-        if port.is_console:
-            self._owe(port.number, CONSOLE_PORT)
-            if self._columns:
-                self._owe(port.number, RESIZE)
-        self._owe(port.number, PORT_NAME)
-        if port.is_host_open:
-            self._owe(port.number, PORT_OPEN)
+        events = {
+            CONSOLE_PORT: port.is_console,
+            RESIZE: port.is_console and self._columns > 0,
+            PORT_NAME: True,
+            PORT_OPEN: port.is_host_open,
+        }
+        self._owed.update({(port.number, event): 1 for event, is_so in events.items() if is_so})
 
     def activate(self) -> None:
-        if not self.accepted & F_MULTIPORT and 0 in self.ports:
+        self._open_only_port()
+
+    def _open_only_port(self) -> None:
+        """Without MULTIPORT a driver never says that it uses port 0."""
+        if self.is_live and not self.accepted & F_MULTIPORT and 0 in self.ports:
             self.ports[0].guest_set_open(True)
 
     def reset(self) -> None:
