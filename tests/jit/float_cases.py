@@ -28,6 +28,7 @@ ROUNDINGS = (TO_NEAREST, TOWARD_ZERO, DOWN, UP)
 WIDTH = {f32: 32, f64: 64}
 FRACTION = {f32: 23, f64: 52}
 BIAS = {f32: 127, f64: 1023}
+SPECIALS = 0.15  # so that three of them meet now and then
 
 
 # ---- cases ----
@@ -35,8 +36,19 @@ def of_pattern(kind: Any, pattern: int) -> Any:
     return kind(kind.word(pattern))
 
 
+def special(kind: Any, rng: random.Random) -> Any:
+    """A zero, an infinity, one, or a NaN, of either sign."""
+    low, width = FRACTION[kind], WIDTH[kind]
+    infinity = (1 << width - 1) - (1 << low)
+    pattern = rng.choice((0, infinity, infinity, BIAS[kind] << low, infinity | 1 << low - 1,
+                          infinity | 1, infinity | rng.getrandbits(low)))  # fmt: skip
+    return of_pattern(kind, rng.getrandbits(1) << width - 1 | pattern)
+
+
 def pick(kind: Any, rng: random.Random) -> Any:
     """A number near a boundary, of moderate size, or of any bits at all."""
+    if rng.random() < SPECIALS:
+        return special(kind, rng)
     low, width = FRACTION[kind], WIDTH[kind]
     top = (1 << width - 1 - low) - 1
     fraction = rng.choice([

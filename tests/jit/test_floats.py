@@ -23,7 +23,8 @@ from tests.jit.float_cases import (
     to_grid,
 )  # fmt: skip
 
-from maquina.jit import Library, floats, hostfloats, native
+from maquina.errors import NativeError
+from maquina.jit import Library, Native, floats, hostfloats, native
 from maquina.jit.compiler import lowering_floats
 from maquina.jit.compiler.module import Module
 from maquina.jit.fenv import (
@@ -36,8 +37,8 @@ from maquina.jit.fenv import (
     TOWARD_ZERO,
     UNDERFLOW,
 )  # fmt: skip
-from maquina.jit.floats import F, convert, round_to, truncate_to
-from maquina.jit.words import f32, f64, s32, u32, u64
+from maquina.jit.floats import F, add, convert, round_to, truncate_to
+from maquina.jit.words import f32, f64, s32, u8, u32, u64
 
 SEED = 754
 Operation = tuple[Callable[..., Any], Any, tuple[Any, ...]]
@@ -193,11 +194,60 @@ def test_machine_code_does_as_the_reference() -> None:
     check_machine_code(600)
 
 
+@native
+def sum_of_different_types(a: f64, b: f32) -> f64:
+    return add(a, b)  # type: ignore[type-var, return-value]
+
+
+@native
+def sum_of_words(a: u64, b: u64) -> u64:
+    return add(a, b)  # type: ignore[type-var]
+
+
+@native
+def narrow_integer(a: f64) -> u8:
+    return round_to(u8, a)  # type: ignore[type-var]
+
+
+@native
+def from_narrow_integer(a: u8) -> f64:
+    return convert(f64, a)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (sum_of_different_types, "this is f32 where f64 is needed"),
+        (sum_of_words, "this is u64 where a float is needed"),
+        (narrow_integer, "the first argument is one of s32, u32, s64, u64"),
+        (from_narrow_integer, "u8 does not become a f64"),
+    ],
+)
+def test_wrong_types_are_refused_with_file_and_line(
+    function: Native[..., Any], message: str
+) -> None:
+    with pytest.raises(NativeError, match=rf"test_floats\.py:\d+: {message}"):
+        Module([function])
+
+
+def test_an_invalid_product_is_told_even_if_a_nan_is_added() -> None:
+    probed = probe(floats.fused, f64, f64, f64, f64)
+    machine = Library([probed])(probed)
+    for operands in ([ZERO, INFINITY, QUIET], [INFINITY, ZERO, QUIET]):
+        assert machine(*operands, TO_NEAREST) == (CANONICAL, INVALID)
+    assert machine(HUGE, TWO, QUIET, TO_NEAREST) == (CANONICAL, NOTHING)
+
+
 def test_hosts_without_a_fused_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
     probes = {kind: probe(floats.fused, kind, kind, kind, kind) for kind in FLOATS}
     assert "constrained.fma" in Module(probes.values()).text()
     monkeypatch.setattr(lowering_floats, "has_fused", lambda machine: False)
     assert "constrained.fma" not in Module(probes.values()).text()
+
+
+def test_another_host_is_refused() -> None:
+    with pytest.raises(NativeError, match="environment of riscv64 is not known"):
+        Module([probe(floats.add, f64, f64, f64)], machine="riscv64")
 
 
 def test_a_fused_operation_in_integers() -> None:

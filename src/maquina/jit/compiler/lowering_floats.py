@@ -36,7 +36,7 @@ def float_operands(body: Body, node: ast.AST, *operands: Operand) -> list[Value]
     """Operands of one float type."""
     first = run_time(body, operands[0], node)
     if not is_float(first.kind):
-        body.error(node, f"this is {describe(first)} where a float is needed")
+        raise body.error(node, f"this is {describe(first)} where a float is needed")
     return [first, *(value(body, operand, first.kind, node) for operand in operands[1:])]
 
 
@@ -121,7 +121,7 @@ def negate(body: Body, node: ast.AST, operand: Operand) -> Operand:
 def type_argument(body: Body, node: ast.AST, operand: Operand, kinds: tuple[Any, ...]) -> Any:
     kind = operand.value if isinstance(operand, Const) else None
     if kind not in kinds:
-        body.error(node, "the first argument is one of " + ", ".join(map(spelled, kinds)))
+        raise body.error(node, "the first argument is one of " + ", ".join(map(spelled, kinds)))
     return kind
 
 
@@ -137,7 +137,7 @@ def convert(body: Body, node: ast.AST, wanted: Operand, operand: Operand) -> Ope
     if a.kind is f32:
         return with_canonical_nan(body, constrained(body, kind, "fpext", [a]))
     if a.kind not in hostfloats.INTEGERS:
-        body.error(node, f"{describe(a)} does not become a {spelled(kind)}")
+        raise body.error(node, f"{describe(a)} does not become a {spelled(kind)}")
     if a.kind is u64:
         return call(body, hostfloats.FROM_U64[kind], [a], node)
     return constrained(body, kind, "sitofp", [converted(body, a, s64, node)], ("round.dynamic",))
@@ -188,13 +188,21 @@ def expanded(function: Any) -> Lowering:
     return lower
 
 
-def read_mxcsr(body: Body, _: ast.AST) -> Operand:
+def check_host(body: Body, node: ast.AST) -> None:
+    if body.module.machine != "x86_64":
+        what = f"the floating-point environment of {body.module.machine}"
+        raise body.error(node, f"{what} is not known", "write what `mxcsr` is for this host")
+
+
+def read_mxcsr(body: Body, node: ast.AST) -> Operand:
+    check_host(body, node)
     place = body.slot(u32, "mxcsr")
     body.put(f'call void asm sideeffect "stmxcsr $0", "=*m,~{{memory}}"({pointer(place.text)})')
     return body.new(u32, f"load i32, ptr {place.text}")
 
 
 def write_mxcsr(body: Body, node: ast.AST, operand: Operand) -> Operand:
+    check_host(body, node)
     new = value(body, operand, u32, node)
     place = body.slot(u32, "mxcsr")
     body.put(f"store i32 {new.text}, ptr {place.text}")
