@@ -52,7 +52,7 @@ def direct_entry(function: Native[..., Any], symbol: str) -> str:
         lines += narrowed(kind, i)
         passed.append(f"{llvm(kind)} %a{i}")
     convention, result = signature(function)
-    call = f'call {convention}{result} @"{symbol}"({", ".join(passed)})'
+    call = f'call {convention}{result} @"{symbol}"({", ".join(passed)}) noinline'
     if result == "void":
         lines += [f"  {call}", "  ret void"]
     else:
@@ -120,7 +120,7 @@ def frame_entry(function: Native[..., Any], symbol: str) -> str:
         ]
         passed.append(f"{llvm(kind)} %a{i}")
     convention, result = signature(function)
-    call = f'call {convention}{result} @"{symbol}"({", ".join(passed)})'
+    call = f'call {convention}{result} @"{symbol}"({", ".join(passed)}) noinline'
     lines.append(f"  {call}" if result == "void" else f"  %r = {call}")
     for i, (kind, path, at) in enumerate(stored(function, outputs)):
         value = f"%v{i}" if path else "%r"

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from functools import cache
 from itertools import count
 from typing import Any
 
+from maquina.jit.profile import write_perf_map
+
 _lock = threading.Lock()
 _serial = count()
+
+DEBUG = "MAQUINA_DEBUG_NATIVE"  # in the environment: let gdb and perf see native code
 
 
 @cache
 def target() -> Any:
+    """The machine to generate code for, made once."""
+    return new_target()
+
+
+def new_target() -> Any:
     """The machine to generate code for: this host."""
     import llvmlite.binding as llvm
 
@@ -65,10 +75,28 @@ def _session() -> Any:
     return llvm.create_lljit_compiler(target())
 
 
+class _Debuggable:
+    """Object code linked by LLVM's older linker, which tells debuggers; perf is told too."""
+
+    def __init__(self, code: bytes, symbol: str) -> None:
+        import llvmlite.binding as llvm
+
+        with _lock:
+            self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), new_target())
+            self.engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+            self.engine.finalize_object()
+        write_perf_map(code, symbol, self[symbol])
+
+    def __getitem__(self, symbol: str) -> int:
+        return int(self.engine.get_function_address(symbol))
+
+
 def linked(code: bytes, symbols: Iterable[str]) -> Any:
     """Object code put into this process: a mapping of symbols to addresses, which owns it."""
     import llvmlite.binding as llvm
 
+    if DEBUG in os.environ:
+        return _Debuggable(code, next(iter(symbols)))
     with _lock:
         builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
         for symbol in symbols:

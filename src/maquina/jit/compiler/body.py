@@ -68,6 +68,8 @@ class Frame:
     locals: dict[str, Local] = field(default_factory=dict)
     bound: dict[str, Any] = field(default_factory=dict)  # compile-time names of unrolled loops
     assigned: frozenset[str] = frozenset()
+    scope: int = 0  # of its lines, and where it is inlined
+    inlined_at: int | None = None
     loops: list[tuple[Label, Label]] = field(default_factory=list)  # (continue, break)
 
     @property
@@ -82,13 +84,17 @@ class Body:
         self.module = module
         self.outer = function
         self.symbol = symbol
-        self.frame = Frame(function)
+        self.frame = Frame(function, scope=module.lines.function(function, symbol))
+        self.line = function.python.__code__.co_firstlineno
+        self.mark = ""  # the line information that instructions get
+        self.at(self.line)
         self.inlining: list[Native[..., Any]] = [function]
         self.handlers: list[Handler] = []
         self.attributes = {"nounwind", "cold noinline"} if function.cold else {"nounwind"}
         self.lines: list[str] = []
         self.slots: list[str] = []
         self.count = 0
+        self.jump_mark = ""  # of the last jump
         self.block = "entry"
         self.open = True  # whether control reaches the next line
         values = {name: Value(kind, f"%{name}") for name, kind in function.parameters.items()}
@@ -101,16 +107,24 @@ class Body:
         return NativeError(f"{self.frame.function.file}:{line}: {message}", remedy)
 
     # ---- text ----
+    def at(self, line: int) -> None:
+        """What follows comes from a line of the function being read."""
+        self.line = line
+        frame = self.frame
+        lines = self.module.lines
+        mark = lines.mark(lines.line(line, frame.scope, frame.inlined_at))
+        self.mark = f",{mark}" if mark else ""
+
     def put(self, line: str) -> None:
         if self.open:
-            self.lines.append(f"  {line}")
+            self.lines.append(f"  {line}{self.mark}")
 
     def new(self, kind: Any, line: str) -> Value:
         """The value that an LLVM instruction computes."""
         if not self.open:
             return Value(kind, "poison")
         self.count += 1
-        self.lines.append(f"  %.{self.count} = {line}")
+        self.lines.append(f"  %.{self.count} = {line}{self.mark}")
         return Value(kind, f"%.{self.count}")
 
     def slot(self, kind: Any, hint: str) -> Slot:
@@ -135,7 +149,7 @@ class Body:
         if not self.open:
             return
         label.frame.assigned = frozenset.intersection(*(names for _, names in label.reached))
-        jump = f"  br label %{label.name}"
+        jump = f"  br label %{label.name}{self.jump_mark}"
         if len(label.reached) == 1 and self.lines and self.lines[-1] == jump and not is_loop:
             self.lines.pop()
             self.block = label.reached[0][0]
@@ -146,6 +160,7 @@ class Body:
     def jump(self, label: Label) -> None:
         self.reach(label)
         self.put(f"br label %{label.name}")
+        self.jump_mark = self.mark
         self.open = False
 
     def fork(self, test: str, yes: Label, no: Label, weights: str = "") -> None:
@@ -207,4 +222,5 @@ class Body:
                 raise self.error(
                     node, f"{name} is not in the native subset", instead_of(type(node))
                 )
+            self.at(node.lineno)
             compile_node(self, node)

@@ -193,26 +193,30 @@ def enter(body: Body, function: Native[..., Any], end: End | None, node: ast.AST
     """Begin reading an inlined function; the frame to go back to is the answer."""
     if function in body.inlining:
         raise body.error(node, f"{function.name} is inline and calls itself", "write a loop")
-    caller = body.frame
-    body.frame = Frame(function, end)
+    caller, lines = body.frame, body.module.lines
+    call_site = lines.call(body.line, caller.scope, caller.inlined_at)
+    scope = lines.function(function, function.name)
+    body.frame = Frame(function, end, scope=scope, inlined_at=call_site)
     body.inlining.append(function)
+    body.at(function.python.__code__.co_firstlineno)
     return caller
 
 
-def leave(body: Body, caller: Frame) -> None:
+def leave(body: Body, caller: Frame, line: int) -> None:
     body.inlining.pop()
     body.frame = caller
+    body.at(line)
 
 
 def inlined(body: Body, function: Native[..., Any], values: list[Value], node: ast.AST) -> Operand:
     """The callee's body in place: its traps go to our handlers, its returns to the end label."""
     end = End(body.label("return"))
-    caller = enter(body, function, end, node)
+    line, caller = body.line, enter(body, function, end, node)
     body.bind_parameters(dict(zip(function.parameters, values, strict=True)))
     body.suite(function.node.body)
     if body.open:
         give(body, None, function.node)
-    leave(body, caller)
+    leave(body, caller, line)
     body.start(end.label)
     if function.result is None:
         return Const(None)
@@ -300,14 +304,14 @@ def tail_inlined(
     """A jump to an inline function: its body, whose returns are ours."""
     if function.result != body.outer.result:
         raise body.error(node, f"{function.name} and {body.outer.name} have different results")
-    caller = enter(body, function, None, node)
+    line, caller = body.line, enter(body, function, None, node)
     handlers, body.handlers = body.handlers, []  # a jump leaves every `try`
     body.bind_parameters(dict(zip(function.parameters, values, strict=True)))
     body.suite(function.node.body)
     if body.open:
         give(body, None, function.node)
     body.handlers = handlers
-    leave(body, caller)
+    leave(body, caller, line)
 
 
 def check_same_signature(body: Body, function: Native[..., Any], node: ast.AST) -> None:

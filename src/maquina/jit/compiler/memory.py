@@ -71,6 +71,8 @@ def field_of(body: Body, base: Operand, node: ast.Attribute) -> Place:
         raise body.error(node, f"{describe(base)} has no field {node.attr}", remedy)
     assert isinstance(base, Value)
     field = fields[node.attr]
+    if field.offset == 0:
+        return Place(field.type, base.text)
     where = body.new(None, f"getelementptr i8, ptr {base.text}, i64 {field.offset}")
     return Place(field.type, where.text)
 

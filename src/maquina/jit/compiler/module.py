@@ -11,6 +11,7 @@ from maquina.jit.compiler import calls
 from maquina.jit.compiler.body import Body, Language
 from maquina.jit.compiler.expressions import EXPRESSIONS
 from maquina.jit.compiler.intrinsics import INTRINSICS
+from maquina.jit.compiler.lines import Lines
 from maquina.jit.compiler.operands import llvm
 from maquina.jit.compiler.statements import STATEMENTS
 from maquina.jit.division import RUN_TIME
@@ -27,20 +28,24 @@ WEIGHTS = (
 class Module:
     """The functions of `exports` and all they reach, compiled on construction.
 
-    `replace` swaps callees, e.g. a slow path by an exit. `machine` is the host's architecture.
+    `replace` swaps callees, e.g. a slow path by an exit. `machine` is the host's architecture;
+    `has_lines` whether instructions say which line of Python they come from.
     """
 
     def __init__(
         self,
         exports: Iterable[Native[..., Any]],
         replace: Mapping[Native[..., Any], Native[..., Any]] | None = None,
+        *,
         machine: str = platform.machine(),
+        has_lines: bool = True,
     ) -> None:
         self.language = Language(EXPRESSIONS, STATEMENTS, INTRINSICS)
         self.machine = machine
         self.replace = dict(replace or {})
         self.exports = [self.replaced(function) for function in exports]
         self.names = Symbols()
+        self.lines = Lines(len(WEIGHTS), are_wanted=has_lines)
         self.declared: dict[str, str] = {}
         self.tables: dict[int, str] = {}
         self.definitions: dict[Native[..., Any], str] = {}
@@ -117,8 +122,9 @@ class Module:
         parameters = ", ".join(f"{llvm(kind)} %{name}" for name, kind in kinds)
         head = f'define {linkage}{convention}{result} @"{symbol}"({parameters})'
         attributes = " ".join(sorted(body.attributes))
-        lines = [f"{head} {attributes} {{", "entry:", *body.slots, *body.lines, "}"]
-        self.definitions[function] = "\n".join(lines)
+        scope = self.lines.function(function, symbol)
+        head = f"{head} {attributes}{self.lines.mark(scope)} {{"
+        self.definitions[function] = "\n".join([head, "entry:", *body.slots, *body.lines, "}"])
 
     def _refuse_recursion(self) -> None:
         """Nothing bounds the stack that recursion takes, and what a guest does may drive it."""
@@ -141,4 +147,5 @@ class Module:
 
     def text(self) -> str:
         """The whole module for LLVM's parser."""
-        return "\n".join([*WEIGHTS, *self.declared.values(), *self.definitions.values(), ""])
+        texts = [*WEIGHTS, *self.declared.values(), *self.definitions.values()]
+        return "\n".join([*texts, *self.lines.text(), ""])
