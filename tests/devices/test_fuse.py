@@ -22,7 +22,7 @@ from maquina.errors import StateError
 from maquina.machine.clock import HostClock
 from maquina.storage.layers.layer import Layer
 from maquina.storage.layers.stack import Stack
-from maquina.storage.layers.upper import Upper
+from maquina.storage.layers.upper import Frozen, Upper
 from maquina.storage.layers.writer import LayerWriter
 
 FILE = stat.S_IFREG | 0o644
@@ -287,6 +287,29 @@ def test_a_session_goes_on_after_a_restore(stack: Stack, client: Client) -> None
     ):
         with pytest.raises(StateError):
             other.restore(wrong)
+
+
+def test_a_fork_goes_on_with_what_was_open(layer: Layer, stack: Stack, tmp_path: Path) -> None:
+    server = FuseServer(stack, HostClock())
+    client = Client(server.handle)
+    client.init()
+    nodes = [client.create(1, b"open%d" % number, FILE).node for number in range(3)]
+    for node in nodes:
+        client.write(node, 0, b"contents")
+    client.ask(Op.UNLINK, 1, b"open0\0")
+    stack.freeze(tmp_path / "frozen", Upper.temporary(tmp_path))
+    state = server.save()
+    twins = [Upper.temporary(tmp_path), Upper.open(tmp_path / "kept")]
+    for upper in twins:
+        with Stack([layer], upper, [Frozen(tmp_path / "frozen")]) as other:
+            fork = FuseServer(other, HostClock())
+            fork.restore(state)
+            twin = Client(fork.handle)
+            assert [twin.read(node, 0, 100) for node in nodes] == [b"contents"] * 3
+            assert [twin.getattr(node).links for node in nodes] == [0, 1, 1]
+            twin.write(nodes[0], 0, b"changed!")
+            assert twin.read(nodes[0], 0, 100) == b"changed!"
+    assert client.read(nodes[0], 0, 100) == b"contents"
 
 
 def test_too_little_room_begins_nothing(client: Client, stack: Stack) -> None:

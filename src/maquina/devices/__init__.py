@@ -9,4 +9,6 @@ has been restored, `PciHost.resume` and the serial port's backend's `ready` set 
 
 Reading order: `test_finisher`, the smallest; `plic` and `aclint`, the interrupts and the clock of
 RISC-V; `uart16550`, `rtc_goldfish`; `pci_function` and `pci`, the bus; then the package `virtio`.
+Sharing files, whoever carries the requests: `fuse_abi`, the protocol's layouts; `fuse_session`,
+`fuse_operations`, `fuse`, the server.
 """

@@ -2,6 +2,6 @@
 
 Reading order: `memory` (guest RAM), `bus` (who answers at which address), `interrupts` (wires),
 `device` and `vcpu` (the protocols that devices and processors satisfy), `backends` (how a device
-reaches the host: block, network, characters, files), `state` (saving and restoring as plain data),
-`clock`. Nothing here knows a particular device or CPU.
+reaches the host: block, network, characters) and `files` (a tree of them), `state` (saving and
+restoring as plain data), `clock`. Nothing here knows a particular device or CPU.
 """

@@ -7,6 +7,8 @@ import errno
 import os
 import random
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -492,3 +494,45 @@ def test_without_layers_there_is_a_root(tmp_path: Path) -> None:
         assert stack.read_link(stack.find("l").ino) == b"to"
         assert stack.find("l").gid == 4
         assert stack.find("null").rdev == os.makedev(1, 3)
+
+
+def test_any_number_of_files_are_in_use_at_a_time(layer: Layer, tmp_path: Path) -> None:
+    with Stack([layer], Upper.temporary(tmp_path)) as stack:
+        inos = [stack.create(1, b"n%d" % n, stat.S_IFREG, (0, 0)).ino for n in range(500)]
+        for ino in [*inos, *inos]:
+            stack.write_from(ino, stack.inode(ino).size, [memoryview(b"%d" % ino)])
+        assert len(list(Path("/proc/self/fd").iterdir())) < 300
+        for ino in inos:
+            assert read(stack, f"n{ino - inos[0]}") == b"%d%d" % (ino, ino)
+
+
+CHILD = """
+import stat, sys
+from maquina.storage.layers.layer import Layer
+from maquina.storage.layers.stack import Stack
+from maquina.storage.layers.upper import Upper
+stack = Stack([Layer.open(sys.argv[1])], Upper.open(sys.argv[2]))
+for turn in range(1_000_000):
+    ino = stack.create(1, b"new", stat.S_IFREG | 0o644, (turn, 0)).ino
+    stack.write_from(ino, 0, [memoryview(b"%d" % turn)])
+    stack.forget(stack.rename((1, b"new"), (1, b"n%d" % (turn % 50)), 0))
+    print(turn, flush=True)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 70, 400])
+def test_a_killed_process_loses_nothing_it_has_told_of(
+    layer: Layer, tmp_path: Path, count: int
+) -> None:
+    command = [sys.executable, "-c", CHILD, str(layer.path), str(tmp_path / "kept")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        last = [int(child.stdout.readline()) for _ in range(count)][-1]
+        child.kill()
+    with Stack([layer], Upper.open(tmp_path / "kept")) as stack:
+        for turn in range(max(0, last - 49), last + 1):
+            inode = stack.find(f"n{turn % 50}")
+            assert inode.uid >= turn
+            assert read(stack, f"n{turn % 50}") == b"%d" % inode.uid
+        assert {"a/c/a", "b/b", "suid"} <= set(seen(stack))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -33,7 +31,8 @@ class Beside:
             for other in target.parent.iterdir():
                 if other.name.startswith(prefix):
                     _sweep(other)
-            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+            self.path = target.parent / f"{prefix}{os.urandom(8).hex()}"
+            self.path.mkdir(0o700)
             self._lock = os.open(self.path, FLAGS)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         finally:
@@ -61,7 +60,7 @@ class Beside:
     def discard(self) -> None:
         """Remove it, unless it has appeared. Does nothing the second time."""
         if self._lock >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove(self.path)
             os.close(self._lock)
             self._lock = -1
 
@@ -75,6 +74,12 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def _remove(path: Path) -> None:
+    import shutil  # which imports every compression there is
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def _sweep(path: Path) -> None:
     """Remove a directory whose maker is dead."""
     try:
@@ -83,7 +88,7 @@ def _sweep(path: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
     except BlockingIOError:
         pass
     finally:

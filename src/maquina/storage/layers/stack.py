@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from maquina.errors import HostError
 from maquina.storage.layers import ranges
 from maquina.storage.layers.inode import Inode
 from maquina.storage.layers.layer import Layer
@@ -44,7 +45,8 @@ class Stack:
     """A `maquina.machine.files.FileTree` of layers (the bottom first), frozen uppers and an upper.
 
     The layers stay the caller's; the uppers are closed with the stack. StateError if an upper was
-    made on other layers. `now` gives nanoseconds since 1970.
+    made on other layers, FormatError if it is damaged, HostError if it cannot be read. `now` gives
+    nanoseconds since 1970.
     """
 
     def __init__(
@@ -54,7 +56,12 @@ class Stack:
         frozen: Sequence[Frozen] = (),
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._table = Table(layers, upper, frozen)
+        try:
+            self._table = Table(layers, upper, frozen)
+        except OSError as error:
+            raise HostError(
+                f"cannot use {upper.path} ({error.strerror})", "see who owns it and what is in it"
+            ) from error
         self._now = now
 
     def __enter__(self) -> Stack:

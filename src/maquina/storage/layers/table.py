@@ -221,11 +221,12 @@ class Table:
 
     def close(self) -> None:
         """Write what the journal does not have yet, and close the uppers."""
-        if self.upper.journal is not None:
+        try:
             self.sync(None)
-        self.upper.close()
-        for frozen in self._frozen:
-            frozen.close()
+        finally:
+            self.upper.close()
+            for frozen in self._frozen:
+                frozen.close()
 
     # Inside.
 
