@@ -24,6 +24,7 @@ from maquina.jit import (
     Table,
     Trap,
     Word,
+    atomic_load,
     cache,
     f32,
     f64,
@@ -142,8 +143,7 @@ def test_addresses_are_forgotten_with_the_library() -> None:
 @native
 def spin(flag: Ptr[u64], rounds: u64) -> u64:
     count = u64(0)
-    while flag[0] == 0 and count < rounds:
-        flag[1] = count
+    while atomic_load(flag) == 0 and count < rounds:
         count += 1
     return count
 
