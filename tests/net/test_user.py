@@ -27,6 +27,7 @@ from tests.net.fake_guest import (
 
 from maquina.errors import HostError, UsageError
 from maquina.machine.backends import NetBackend
+from maquina.net import dns
 from maquina.net.none import NoNetwork
 from maquina.net.policy import Refusal
 from maquina.net.resolvers import Resolvers
@@ -260,6 +261,45 @@ def test_dns_goes_to_the_resolver_that_answers(udp_server: socket.socket, listen
     thread.join()
     assert guest.is_silent(0.1)
     network.close()
+
+
+def test_a_silent_resolver_is_followed_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, udp_server: socket.socket
+) -> None:
+    monkeypatch.setattr(dns, "SERVER_PATIENCE_S", 0.05)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        network = UserNetwork(
+            resolvers=Resolvers([silent.getsockname(), udp_server.getsockname()])
+        )
+        guest = FakeGuest(network)
+        guest.announce()
+        thread = dns_server(udp_server, 1)
+        guest.send_udp(6000, RESOLVER, 53, b"id" + bytes(10))
+        assert guest.packet().udp == (53, 6000, b"id\x81\x80" + bytes(8) + b"answer")
+        assert silent.recv(100) == b"id" + bytes(10)
+        thread.join()
+        network.close()
+
+
+def test_an_error_about_a_fragmented_packet_quotes_its_beginning(guest: FakeGuest) -> None:
+    nobody = bytes([10, 0, 2, 99])
+    whole = udp_payload(5000, nobody, 9, bytes(2000))
+    guest.network.send(ipv4(17, nobody, whole[:1600], fragment=0x2000, ident=3))
+    guest.network.send(ipv4(17, nobody, whole[1600:], fragment=200, ident=3))
+    error = guest.packet()
+    assert error.payload[:2] == b"\x03\x01"
+    assert error.payload[8 + 20 :] == whole[:8]
+    assert internet_checksum(error.payload) == 0
+
+
+def test_a_guest_that_was_reset_gets_its_frames_again(guest: FakeGuest) -> None:
+    guest.is_full = True
+    guest.network.send(ping(GATEWAY))
+    wait_until(lambda: guest.network._cable.is_blocked)
+    guest.is_full = False  # and nobody calls ready
+    guest.network.send(ping(GATEWAY))
+    assert [guest.packet().payload[0] for _ in range(2)] == [0, 0]
 
 
 def test_frames_wait_for_buffers_and_the_host_waits_for_the_guest(

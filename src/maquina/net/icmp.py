@@ -45,8 +45,7 @@ def message(kind: int, code: int, rest: Buffer) -> bytes:
 
 def quote(packet: ipv4.Packet) -> bytes:
     """What an error says about the packet it is about: its header and eight bytes (RFC 792)."""
-    header_size = len(packet.raw) - len(packet.payload)
-    return bytes(packet.raw[: header_size + 8])
+    return bytes(packet.header) + bytes(packet.payload[:8])
 
 
 def send_error(fabric: Fabric, kind: int, code: int, quoted: bytes) -> None:

@@ -21,7 +21,7 @@ TTL = 64
 
 
 class Packet(NamedTuple):
-    """A received packet. `raw` is header and payload, cut to the length the header claims."""
+    """A received packet, cut to the length its header claims."""
 
     protocol: int
     source: bytes
@@ -30,7 +30,7 @@ class Packet(NamedTuple):
     ident: int
     flags_and_offset: int
     payload: memoryview
-    raw: memoryview
+    header: memoryview
 
     @property
     def is_fragment(self) -> bool:
@@ -61,7 +61,7 @@ def parse(data: memoryview) -> Packet | None:
         ident,
         fragment,
         data[header_size:length],
-        data[:length],
+        data[:header_size],
     )
 
 

@@ -112,7 +112,8 @@ class Loop:
         self.submit(act)
         while not done.wait(0.1):
             if not self._thread.is_alive():
-                break
+                action()
+                return
 
     def close(self) -> None:
         """End the thread, wait for it, and release what the loop holds."""

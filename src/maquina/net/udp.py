@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from maquina.net import icmp, ipv4
@@ -61,8 +62,15 @@ def parse(packet: ipv4.Packet, has_checksum: bool = True) -> Datagram | None:
 class UdpFlow:
     """One guest port talking to one destination."""
 
-    def __init__(self, fabric: Fabric, datagram: Datagram, sock: socket.socket) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        datagram: Datagram,
+        sock: socket.socket,
+        answered: Callable[[], object],
+    ) -> None:
         self.last_used = 0.0
+        self._answered = answered
         self._fabric = fabric
         self._guest = datagram.source
         self._peer = datagram.destination
@@ -93,7 +101,7 @@ class UdpFlow:
                 return
             except OSError:
                 return
-            self.last_used = self._fabric.loop.now
+            self._answered()
             self._fabric.wire.send_udp(self._peer, self._guest, payload)
 
     def _refused(self) -> None:
@@ -144,4 +152,5 @@ class UdpNat:
             quoted = icmp.quote(datagram.packet)
             icmp.send_error(self.fabric, icmp.UNREACHABLE, icmp.NET_UNREACHABLE, quoted)
             return None
-        return UdpFlow(self.fabric, datagram, sock)
+        key = (datagram.source, datagram.destination)
+        return UdpFlow(self.fabric, datagram, sock, lambda: self._flows.use(key))

@@ -116,6 +116,8 @@ class UserNetwork:
 
         HostError if the port is taken or not allowed. The answer names what was published.
         """
+        if self._is_closed:
+            raise UsageError("the network is closed", "publish before closing it")
         wanted = Publication(address, host_port, guest_port, transport)  # type: ignore[arg-type]
         sock = listen(wanted)
         publication = wanted._replace(host_port=sock.getsockname()[1])
@@ -169,9 +171,10 @@ class UserNetwork:
 
     def step(self) -> bool:
         """Take a batch of the guest's frames."""
-        if self._is_ready:
-            self._is_ready = False
-            self._cable.drain()
+        # Not only when told that there is room: a guest that was reset forgets to say so, but
+        # sends frames.
+        self._is_ready = False
+        self._cable.drain()
         for _ in range(FRAMES_PER_STEP):
             frame = self._cable.take()
             if frame is None:

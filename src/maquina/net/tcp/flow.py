@@ -15,6 +15,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 
 from maquina.net.checksum import Buffer
@@ -38,9 +39,13 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 def prepare(sock: socket.socket) -> None:
     """Options of a host's socket that carries a flow."""
     sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+    for level, option, value in (
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES),
+    ):
+        with suppress(OSError):  # each is an improvement; not every host has all
+            sock.setsockopt(level, option, value)
 
 
 class Flow:
@@ -71,12 +76,12 @@ class Flow:
         assert self._socket is not None
         sock = self._socket
 
-        def finished(happened: int) -> None:
+        def finished(_happened: int) -> None:
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 failed(error)
                 self._end()
-            elif happened & WRITABLE:
+            else:
                 self.connection.accept(self._loop.now)
                 self._watch(0)
                 self.settle()
