@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from maquina.errors import FormatError, ImageError
 from maquina.storage.hostfile import HostFile
-from maquina.storage.qcow2.header import Header
+from maquina.storage.qcow2.header import MAX_L1_BYTES, Header
 from maquina.storage.qcow2.mapping import COMPRESSED, compressed_range
 from maquina.storage.qcow2.metadata import OFFSET_MASK
 from maquina.storage.qcow2.refcounts import Refcounts
@@ -118,6 +118,8 @@ class Census:
                 return self.fail("the bitmap directory is cut off")
             table, entries, _, _, _, name, extra = BITMAP_ENTRY.unpack_from(directory, at)
             at += -(-(BITMAP_ENTRY.size + name + extra) // 8) * 8
+            if 8 * entries > MAX_L1_BYTES:
+                return self.fail("a bitmap table is too large")
             if self._mark_table(table, 8 * entries, "a bitmap table"):
                 for entry in self._words(table, 8 * entries):
                     if entry & OFFSET_MASK:

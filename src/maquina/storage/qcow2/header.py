@@ -168,8 +168,8 @@ def _check(header: Header) -> None:
 def _check_tables(header: Header) -> None:
     if header.size_bytes > MAX_SIZE_BYTES:
         raise bad(f"a disk of {header.size_bytes} bytes cannot be")
-    if header.l1_needed * 8 > MAX_L1_BYTES:
-        raise bad(f"a disk of {header.size_bytes} bytes needs too large a table")
+    if max(header.l1_needed, header.l1_size) * 8 > MAX_L1_BYTES:
+        raise bad(f"the L1 table of a disk of {header.size_bytes} bytes is too large")
     if header.l1_size < header.l1_needed:
         raise bad("the L1 table is too small for the disk")
     if not 0 < header.refcount_table_clusters << header.cluster_bits <= MAX_REFCOUNT_TABLE_BYTES:
