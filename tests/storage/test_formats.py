@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from maquina.errors import FormatError, ImageError, UsageError
+from maquina.machine.backends import BlockBackend
 from maquina.storage.disk import Disk
 from maquina.storage.formats import MAX_CHAIN, create_overlay, detect, open_image
 from maquina.storage.info import image_info
@@ -38,6 +39,16 @@ def base(tmp_path: Path) -> Path:
     create(path, SIZE)
     fill(path, b"b")
     return path
+
+
+def test_an_image_is_what_a_block_device_needs(base: Path) -> None:
+    backend: BlockBackend = open_image(base)  # mypy compares the two protocols
+    data = bytearray(8192)
+    backend.read_into(2048, [memoryview(data)[:100], memoryview(data)[100:]])
+    backend.flush()
+    backend.close()
+    backend.close()
+    assert data == b"b" * 2048 + bytes(6144)
 
 
 def test_detection(tmp_path: Path, base: Path) -> None:

@@ -13,6 +13,8 @@ from maquina.storage.qcow2.header import (
     BACKING_FORMAT,
     COMPRESSION,
     MAX_CLUSTER_BITS,
+    MAX_L1_BYTES,
+    MAX_SIZE_BYTES,
     MIN_CLUSTER_BITS,
     MIN_SUBCLUSTER_CLUSTER_BITS,
     SUBCLUSTERS,
@@ -91,7 +93,7 @@ def _header(size_bytes: int, options: Options, backing: Backing | None) -> Heade
     method = COMPRESSIONS[options.compression]
     if options.version == 2 and (width != 16 or options.extended_l2 or method):
         raise UsageError("version 2 has no such features", "ask for version 3")
-    return Header(
+    header = Header(
         version=options.version,
         cluster_bits=bits,
         size_bytes=-(-size_bytes // 512) * 512,
@@ -105,6 +107,12 @@ def _header(size_bytes: int, options: Options, backing: Backing | None) -> Heade
         backing_name=backing.name if backing else None,
         extensions={BACKING_FORMAT: backing.format.encode()} if backing else {},
     )
+    if not 0 <= size_bytes <= MAX_SIZE_BYTES or 8 * header.l1_needed > MAX_L1_BYTES:
+        raise UsageError(
+            f"a disk of {size_bytes} bytes cannot be with clusters of {options.cluster_size}",
+            "ask for larger clusters",
+        )
+    return header
 
 
 def _lay_out(header: Header) -> tuple[Header, int]:
