@@ -12,7 +12,6 @@ import pytest
 
 from maquina.errors import FormatError, ImageError
 from maquina.storage.formats import open_image
-from maquina.storage.hostfile import HostFile
 from maquina.storage.qcow2.check import Repair, Report, check
 from maquina.storage.qcow2.create import Options, create
 from maquina.storage.qcow2.header import FIELD_INCOMPATIBLE, Header, parse
@@ -202,6 +201,3 @@ def test_what_cannot_be_checked(path: Path, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no image")
     with pytest.raises(FormatError, match="no qcow2 image"):
         check(tmp_path / "text")
-    file = HostFile(path, is_read_only=True)
-    file.close()
-    file.close()
