@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import RLock
 
 from maquina.boards.addresses import MAX_RAM_BYTES
+from maquina.devices.virtio.console import Console
 from maquina.errors import HostError, UsageError
 from maquina.machine.backends import BlockBackend, CharBackend, NetBackend
+from maquina.machine.files import FileTree
 from maquina.machine.memory import PAGE_SIZE
 
 MIN_RAM_BYTES = 4 << 20  # below this not even the device tree has a place
 MAX_HARTS = 64  # a thread each, and one word of a hart mask
+ROOT_TAG = "rootfs"
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -25,6 +30,16 @@ class Silence:
     def write(self, data: bytes) -> None: ...
 
     def ready(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCard:
+    """A network card and the other end of its cable."""
+
+    backend: NetBackend
+    mac: bytes = b"\x52\x54\x00\x12\x34\x56"
+    mtu: int = 1500
+    has_checksums: bool = True  # whether frames at the backend have valid TCP and UDP checksums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +60,12 @@ class Configuration:
     rng_seed: bytes | None = None  # fresh from the host at each boot if None
     serial: CharBackend = field(default_factory=Silence)
     drives: Sequence[BlockBackend] = ()
-    network: NetBackend | None = None
+    network: NetworkCard | None = None
+    root: FileTree | None = None  # shared by virtio-fs under the tag ROOT_TAG
+    plug: Callable[[Console], None] | None = None  # adds ports to the console of each new boot
+    console_ports: int = 8
     is_reset_final: bool = False  # a reset by the guest ends the machine
+    lock: AbstractContextManager[bool] = field(default_factory=RLock)  # devices, ports: all
 
     def check(self) -> None:
         """UsageError if it makes no sense, HostError if this host cannot carry it."""

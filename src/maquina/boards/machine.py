@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -54,6 +54,7 @@ class Machine:
         self._over = threading.Event()
         self._started_at = 0.0
         self._ended_at = 0.0
+        self.on_end: list[Callable[[], None]] = []  # called on the machine's thread
         self._boots = 0
         self._instructions = 0
         self._exits: Counter[str] = Counter()
@@ -141,6 +142,8 @@ class Machine:
         self._ended_at = time.monotonic()
         self._ending = ending
         self._over.set()
+        for listener in self.on_end:
+            listener()
 
     def _retire(self, board: Board) -> None:
         """Add up what the board has done, and forget it."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 from maquina.boards import addresses as at
-from maquina.boards.configuration import Configuration
+from maquina.boards.configuration import ROOT_TAG, Configuration
 from maquina.boards.ending import Ending, How
 from maquina.boards.placement import SUPERVISOR_MODE, Start, place
 from maquina.boards.processors import Hart, Processor, Processors
@@ -27,7 +27,11 @@ from maquina.devices.plic import Plic
 from maquina.devices.rtc_goldfish import RtcGoldfish
 from maquina.devices.test_finisher import TestFinisher
 from maquina.devices.uart16550 import Uart16550
+from maquina.devices.virtio.block import Block
+from maquina.devices.virtio.console import Console
 from maquina.devices.virtio.device import VirtioDevice
+from maquina.devices.virtio.fs import Fs
+from maquina.devices.virtio.net import Net
 from maquina.devices.virtio.rng import Rng
 from maquina.devices.virtio.transport_pci import VirtioPci
 from maquina.machine.bus import AddressSpace
@@ -62,11 +66,13 @@ class Board:
         try:
             start = self._load()
             self.bus = AddressSpace()
+            self.bus.lock = configuration.lock
             origin_ns = time.monotonic_ns()
             harts = make_harts(self.memory, self.bus, origin_ns)
             self.group = Processors(harts, partial(dispatch.answer, self), self.fail)
             self._ending: Ending | None = None
             self._end_lock = threading.Lock()
+            self._virtio: list[VirtioDevice] = []
             self._ticks = MachineTicks(origin_ns)
             self._add_devices()
         except BaseException:
@@ -124,10 +130,26 @@ class Board:
         where = at.PCI_CONFIGURATION
         self.bus.attach(where.base, where.size, host, "pci")
         for slot, (name, device) in enumerate(self._virtio_devices(), 1):
+            self._virtio.append(device)
             host.plug(slot, VirtioPci(device, self.memory, name))
 
-    def _virtio_devices(self) -> Sequence[tuple[str, VirtioDevice]]:
-        return [("rng", Rng())]
+    def _virtio_devices(self) -> Iterator[tuple[str, VirtioDevice]]:
+        """In the order of their slots, by which terminals and disks get their names."""
+        wanted = self.configuration
+        if wanted.plug is not None:
+            console = Console(self.bus.lock, wanted.console_ports)
+            wanted.plug(console)
+            yield "console", console
+        if wanted.root is not None:
+            yield "root", Fs(ROOT_TAG, wanted.root, HostClock())
+        for number, drive in enumerate(wanted.drives):
+            yield f"disk{number}", Block(drive, f"disk{number}")
+        if wanted.network is not None:
+            card = wanted.network
+            net = Net(card.backend, card.mac, card.mtu, has_checksums=card.has_checksums)
+            card.backend.attach(self.entrance(net.receive, False))
+            yield "net", net
+        yield "rng", Rng()
 
     # -- from the host into devices ------------------------------------------------------------
 
@@ -189,6 +211,8 @@ class Board:
         self.group.join()
         self._timers.end()
         with self.bus.lock:  # whoever is inside a device leaves it first
+            for device in self._virtio:
+                device.is_live = False
             self.memory.close()
         assert self._ending is not None
         return self._ending

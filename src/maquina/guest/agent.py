@@ -4,7 +4,7 @@ The host writes lines to port 1, each a call of a function in `init.sh`:
 
     start with_pipes ID STDIN STDOUT STDERR DIRECTORY COUNT NAME=VALUE... PROGRAM ARGUMENT...
     start with_terminal ID TERMINAL DIRECTORY COUNT NAME=VALUE... PROGRAM ARGUMENT...
-    network MODULES ADDRESS/LENGTH GATEWAY NAME-SERVER
+    network MODULES ADDRESS MASK GATEWAY NAME-SERVER
     hostname NAME
     kill -SIGNAL -PID
     power_off
@@ -37,8 +37,7 @@ DEFAULT_VARIABLES = {"HOME": "/root", "LANG": "C.UTF-8"}
 class Console(Protocol):
     """The virtio console, as the agent uses it."""
 
-    lock: Lock
-
+    def resize(self, columns: int, rows: int) -> None: ...
     def add_port(self, name: str, backend: PortBackend, *, is_console: bool = False) -> int: ...
 
     def remove_port(self, number: int) -> None: ...
@@ -79,6 +78,12 @@ class Command:
         self.ended.set()
         self.stream_closed()
 
+    def watch(self, drains: Sequence[Drain]) -> None:
+        """These are its output: `drained` waits for them."""
+        self.drains = list(drains)
+        for drain in drains:
+            drain.on_close = self.stream_closed
+
     def stream_closed(self) -> None:
         """Look whether that was the last thing to wait for."""
         if self.ended.is_set() and all(drain.is_closed for drain in self.drains):
@@ -88,8 +93,9 @@ class Command:
 class Agent:
     """Commands in one guest. `plug` gives it the console of each new boot."""
 
-    def __init__(self) -> None:
-        self.lock: Lock = threading.RLock()
+    def __init__(self, lock: Lock) -> None:
+        """`lock` is the machine's."""
+        self.lock = lock
         self.is_ready = threading.Event()
         self._console: Console | None = None
         self._before: list[bytes] = []
@@ -99,9 +105,8 @@ class Agent:
 
     def plug(self, console: Console, terminal: PortBackend) -> None:
         """Take the ports that the agent and the guest's terminal have; before the guest starts."""
-        self.lock = console.lock
         self._console = console
-        self._feed = Feed(console.lock)
+        self._feed = Feed(self.lock)
         drain = Drain(Lines(self._hear))
         backends = ((terminal, True), (self._feed, False), (drain, False))
         for expected, (backend, is_console) in enumerate(backends):
@@ -129,17 +134,10 @@ class Agent:
         variables: dict[str, str] | None = None,
     ) -> Command:
         """Run a command with pipes for standard input, output and error, each None for none."""
-        assert self._console is not None, "plugged before"
         with self.lock:
             command = self._new_command()
-            numbers = []
-            for backend in streams:
-                numbers.append(0)
-                if backend is not None:
-                    name = f"maquina.{command.number}.{len(numbers) - 1}"
-                    numbers[-1] = self._console.add_port(name, backend)
-                    command.ports.append(numbers[-1])
-            command.drains = [drain for drain in streams[1:] if isinstance(drain, Drain)]
+            numbers = [self._add_stream(command, backend) for backend in streams]
+            command.watch([drain for drain in streams[1:] if drain is not None])
             words = _words(argv, directory, variables)
             self.call("start", "with_pipes", command.number, *numbers, *words)
             return command
@@ -159,14 +157,18 @@ class Agent:
             self.call("start", "with_terminal", command.number, terminal, *words)
             return command
 
+    def resize(self, columns: int, rows: int) -> None:
+        """The terminals have another size now."""
+        with self.lock:
+            if self._console is not None:
+                self._console.resize(columns, rows)
+
     def forget(self, command: Command) -> None:
         """Give a command's ports back."""
         with self.lock:
             self._commands.pop(command.number, None)
-            for number in command.ports:
-                assert self._console is not None
-                self._console.remove_port(number)
-            command.ports.clear()
+            while command.ports and self._console is not None:
+                self._console.remove_port(command.ports.pop())
 
     def hang_up(self) -> None:
         """The machine is over: no command will have a status that has none yet."""
@@ -174,6 +176,15 @@ class Agent:
             for command in self._commands.values():
                 command.ended.set()
                 command.drained.set()
+
+    def _add_stream(self, command: Command, backend: Feed | Drain | None) -> int:
+        """The number of a new port for it, 0 for none."""
+        if backend is None:
+            return 0
+        assert self._console is not None, "a command on a machine that was not plugged"
+        number = self._console.add_port(f"command {command.number}", backend)
+        command.ports.append(number)
+        return number
 
     def _new_command(self) -> Command:
         self._last += 1

@@ -81,15 +81,13 @@ start() {
     )
 }
 
-# Bring up the network: $1 a kernel module or more, $2 the address with prefix length, $3 the
-# gateway, $4 the name server.
+# Bring up the network: $1 kernel modules, $2 the address, $3 its mask, $4 the gateway, $5 the
+# name server.
 network() {
     for module in $1; do $box insmod "$module"; done
-    $box ip link set lo up
-    $box ip link set eth0 up
-    $box ip address add "$2" dev eth0
-    $box ip route add default via "$3"
-    echo "nameserver $4" >/etc/resolv.conf
+    $box ifconfig eth0 "$2" netmask "$3"
+    $box route add default gw "$4"
+    echo "nameserver $5" >/etc/resolv.conf
 }
 
 hostname() {
@@ -115,6 +113,7 @@ agent() {
 
 $box mkdir -p /dev/pts /dev/shm # the kernel has mounted /dev itself: devtmpfs.mount=1
 $box mount -a -T /.maquina/fstab
+$box ifconfig lo 127.0.0.1
 # In the foreground: waiting for it, this shell reaps whatever process loses its parent.
 (agent)
 power_off

@@ -74,12 +74,9 @@ class Feed:
 class Drain:
     """Bytes from the guest, for `sink`, which answers how many it took."""
 
-    def __init__(
-        self, sink: Callable[[bytes], int], on_close: Callable[[], None] | None = None
-    ) -> None:
-        """`on_close` is called when the last program that had the port open has closed it."""
+    def __init__(self, sink: Callable[[bytes], int]) -> None:
         self._sink = sink
-        self._on_close = on_close
+        self.on_close: Callable[[], None] | None = None  # the last program has closed the port
         self._port: GuestPort | None = None
         self.is_closed = False
 
@@ -100,8 +97,46 @@ class Drain:
 
     def guest_opened(self, is_open: bool) -> None:
         self.is_closed = not is_open
-        if self.is_closed and self._on_close is not None:
-            self._on_close()
+        if self.is_closed and self.on_close is not None:
+            self.on_close()
+
+
+class Terminal:
+    """A port that is a terminal of the guest: input from `feed`, output to `write`."""
+
+    def __init__(self, feed: Feed, write: Callable[[bytes], int]) -> None:
+        """`write` takes all it is given (see `devices.virtio.console`)."""
+        self._feed = feed
+        self.attach, self.ready = feed.attach, feed.ready
+        self.write = write
+
+    def guest_opened(self, is_open: bool) -> None: ...
+
+
+class SerialLine:
+    """The same for a serial port, which nobody opens or closes (a CharBackend)."""
+
+    def __init__(self, feed: Feed, write: Callable[[bytes], int]) -> None:
+        self._feed = feed
+        self.ready = feed.ready
+        self._write = write
+
+    def attach(self, receive: Callable[[bytes], int]) -> None:
+        self._feed.attach(_Wire(receive))
+
+    def write(self, data: bytes) -> None:
+        self._write(data)
+
+
+class _Wire:
+    """A serial port's receiver as a GuestPort that is always open."""
+
+    def __init__(self, receive: Callable[[bytes], int]) -> None:
+        self.receive = receive
+
+    def resume(self) -> None: ...
+
+    def set_open(self, is_open: bool) -> None: ...
 
 
 class Lines:
