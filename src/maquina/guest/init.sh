@@ -19,8 +19,14 @@ find_program() {
     done
 }
 
+login_shell() {
+    for shell in /bin/bash /bin/sh; do [ -x $shell ] && break; done
+    echo $shell
+}
+
 # Become a command: $1 its number, $2 its directory, $3 how many variables follow, then those,
-# then the program and its arguments. In a session of its own, so that a signal reaches all of it.
+# then the program and its arguments, or nothing for a login shell. In a session of its own, so that
+# a signal reaches all of it.
 become() {
     read -r pid rest </proc/self/stat
     echo "pid $1 $pid" >&3
@@ -32,6 +38,7 @@ become() {
         shift
         count=$((count - 1))
     done
+    [ $# -gt 0 ] || set -- "$(login_shell)" -l
     find_program "$1"
     shift
     [ -d "$program" ] && echo "$program: is a directory" >&2 && exit 126

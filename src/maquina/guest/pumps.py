@@ -81,11 +81,10 @@ class Source:
 class Sink:
     """Writes what a program in the guest says to a file of the host."""
 
-    def __init__(self, fd: int, on_broken: Callable[[], None] | None = None) -> None:
-        """`on_broken` is called once if nobody reads the file any more."""
+    def __init__(self, fd: int) -> None:
         self.drain = Drain(self._take)
         self._file = _Wakeable(fd)
-        self._on_broken = on_broken
+        self.on_broken: Callable[[], None] | None = None  # nobody reads the file any more
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -146,8 +145,8 @@ class Sink:
                 self._changed.notify_all()
             if not is_written:
                 self.swallow()
-            if is_new and self._on_broken is not None:
-                self._on_broken()
+            if is_new and self.on_broken is not None:
+                self.on_broken()
             if has_refused:
                 self.drain.resume()
 

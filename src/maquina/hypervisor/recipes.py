@@ -1,0 +1,176 @@
+"""From what a person asks for to what a machine is made of.
+
+`Materials` opens everything a machine needs (layers, disks, a network) and gives it back in the
+opposite order; what a run writes to its root goes to a temporary directory and with it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_IFDIR, S_IFREG
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from maquina.errors import UsageError
+
+if TYPE_CHECKING:
+    from maquina.boards.configuration import NetworkCard
+    from maquina.images import Guest
+    from maquina.machine.backends import BlockBackend
+    from maquina.net.publish import Publication
+    from maquina.net.user import UserNetwork
+    from maquina.storage.layers.stack import Stack
+
+ROOT_OWNER = (0, 0)
+GIVE_UP = "panic=-1"  # a kernel that cannot go on resets the machine, which ends the run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drive:
+    """A disk image to attach."""
+
+    path: Path
+    format: str | None = None
+    is_read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A machine as a person describes it. With `guest`, its root is a copy-on-write stack."""
+
+    guest: Guest | None = None
+    kernel: Path | None = None
+    initrd: Path | None = None
+    firmware: Path | None = None
+    append: str = ""
+    is_stock: bool = False
+    memory_bytes: int = 1 << 30
+    harts: int = 1
+    accel: str = "interp"
+    drives: tuple[Drive, ...] = ()
+    has_network: bool = True
+    published: tuple[Publication, ...] = ()
+    capture: Path | None = None
+
+    def check(self) -> None:
+        """UsageError for what does not go together."""
+        if self.guest is None and self.kernel is None and self.firmware is None:
+            raise UsageError("nothing to run", "name an image, --kernel or --firmware")
+        if not self.has_network and (self.published or self.capture):
+            raise UsageError("no network to publish or capture", "leave out --network none")
+
+
+def state_directory() -> Path:
+    """Where machines keep what is theirs while they run."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    directory = Path(base) / "maquina"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return directory
+
+
+class Materials:
+    """What one machine is made of, open until `close`."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        """MaquinaError if something cannot be opened; nothing stays open then."""
+        wanted.check()
+        self.wanted = wanted
+        self.lock = RLock()
+        self.network: UserNetwork | None = None
+        with ExitStack() as stack:
+            self.drives = [self._open_drive(drive, stack) for drive in wanted.drives]
+            self.card = self._open_network(stack) if wanted.has_network else None
+            self.root = self._open_root(wanted.guest, stack) if wanted.guest else None
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    @property
+    def command_line(self) -> str:
+        """For the kernel: what the guest's recipe has, then what was asked for."""
+        guest = self.wanted.guest
+        if guest is None:
+            return self.wanted.append
+        from maquina.boards.configuration import ROOT_TAG
+        from maquina.guest.files import BOOT_WORDS
+
+        kernel = guest.kernel.stock if self.wanted.is_stock else guest.kernel.tuned
+        root = f"root={ROOT_TAG} rootfstype=virtiofs rw"
+        return " ".join(filter(None, (kernel, root, BOOT_WORDS, GIVE_UP, self.wanted.append)))
+
+    @property
+    def network_call(self) -> tuple[str, ...] | None:
+        """The agent's call that brings up the guest's network; None if there is none."""
+        if self.network is None or self.wanted.guest is None:
+            return None
+        from maquina.images.guest import MODULES
+        from maquina.net.addresses import text
+
+        lan = self.network.lan
+        modules = " ".join(f"/{MODULES}/{module.name}" for module in self.wanted.guest.modules)
+        addresses = (lan.guest, lan.netmask, lan.gateway, lan.resolver)
+        return ("network", modules, *map(text, addresses))
+
+    def _open_drive(self, drive: Drive, stack: ExitStack) -> BlockBackend:
+        from maquina.storage.formats import open_image
+
+        image = open_image(drive.path, image_format=drive.format, read_only=drive.is_read_only)
+        stack.callback(image.close)
+        return image
+
+    def _open_network(self, stack: ExitStack) -> NetworkCard:
+        from maquina.boards.configuration import NetworkCard
+        from maquina.net.addresses import make_lan
+        from maquina.net.pcap import Capture
+        from maquina.net.user import UserNetwork
+
+        has_checksums = self.wanted.capture is not None or self.wanted.guest is None
+        self.network = network = UserNetwork(make_lan(has_checksums=has_checksums))
+        stack.callback(network.close)
+        for one in self.wanted.published:
+            network.publish(one.address, one.host_port, one.guest_port, one.transport)
+        mtu = network.lan.mtu
+        if self.wanted.capture is None:
+            return NetworkCard(backend=network, mtu=mtu, has_checksums=has_checksums)
+        capture = Capture(network, self.wanted.capture)
+        stack.callback(capture.close)
+        return NetworkCard(backend=capture, mtu=mtu)
+
+    def _open_root(self, guest: Guest, stack: ExitStack) -> Stack:
+        from maquina.images.guest import in_use
+        from maquina.storage.layers.layer import Layer
+        from maquina.storage.layers.stack import Stack as LayerStack
+        from maquina.storage.layers.upper import Upper
+
+        stack.enter_context(in_use(guest))
+        layers = [stack.enter_context(Layer.open(path)) for path in guest.layers]
+        root = stack.enter_context(LayerStack(layers, Upper.temporary(state_directory())))
+        _install(root, guest.busybox)
+        return root
+
+
+def _install(root: Stack, busybox: Path) -> None:
+    """Give a root what our first process and agent are."""
+    from maquina.guest.files import DIRECTORY, guest_files
+
+    directory = root.create(1, DIRECTORY.encode(), S_IFDIR | 0o755, ROOT_OWNER)
+    for file in guest_files(busybox):
+        name = file.path.rpartition("/")[2].encode()
+        inode = root.create(directory.ino, name, S_IFREG | file.mode, ROOT_OWNER)
+        root.write_from(inode.ino, 0, [memoryview(file.data)])

@@ -1,0 +1,186 @@
+"""A machine with a guest in it, for as long as one command or one terminal lasts.
+
+    with Session(Wanted(guest=debian())) as session:
+        command = session.start_command(["python3", "-c", "print(6*7)"], (0, 1, 2))
+        status = session.wait(command)
+
+Files are the host's, by descriptor; they stay open, and theirs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from maquina.boards.configuration import Configuration
+from maquina.boards.machine import Machine
+from maquina.devices.virtio.console import Console
+from maquina.errors import ImageError
+from maquina.guest.agent import MAX_PORTS, Agent, Command
+from maquina.guest.ports import Feed, SerialLine, Terminal
+from maquina.guest.pumps import Sink, Source
+from maquina.hypervisor.recipes import Materials, Wanted
+from maquina.machine.backends import CharBackend, PortBackend
+
+LOG_BYTES = 1 << 16  # of the kernel's messages are kept, however many there are
+LINGER_S = 0.5  # for output of what a command left behind, after it ended
+LAST_LINES = 12
+
+
+class Log:
+    """The last of what a guest's kernel said."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+
+    def __call__(self, data: bytes) -> int:
+        self._pieces.append(data)
+        self._size += len(data)
+        while self._size > LOG_BYTES:
+            self._size -= len(self._pieces.popleft())
+        return len(data)
+
+    def last_lines(self) -> str:
+        """The end of it, indented."""
+        lines = b"".join(self._pieces).decode(errors="replace").splitlines()
+        return "".join(f"\n    {line.rstrip()}" for line in lines[-LAST_LINES:])
+
+
+class Session:
+    """A machine for one purpose: call one of the `start` methods, then `wait`, then `close`."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        """MaquinaError if something that the machine is made of cannot be opened."""
+        self.log = Log()
+        self._stack = ExitStack()
+        self._materials = self._stack.enter_context(Materials(wanted))
+        self.lock = self._materials.lock
+        self.agent = Agent(self.lock)
+        self.machine: Machine | None = None
+        self._pumps = ExitStack()
+        self._sinks: list[Sink] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            for sink in self._sinks:
+                sink.swallow()
+        self.close()
+
+    def close(self) -> None:
+        """Switch the machine off, whatever it is doing, and give everything back."""
+        with self._stack, self._pumps:
+            if self.machine is not None:
+                self.machine.close()
+
+    # -- what a session can be for -------------------------------------------------------------
+
+    def start_command(self, argv: Sequence[str], streams: tuple[int | None, int, int]) -> Command:
+        """Run a command with files as its standard input (None: empty), output and error."""
+        feed = None if streams[0] is None else self._source(streams[0]).feed
+        sinks = [self._sink(fd) for fd in streams[1:]]
+        self._start_guest(Terminal(Feed(self.lock), len))
+        drains = [sink.drain for sink in sinks]
+        command = self.agent.start(argv, (feed, drains[0], drains[1]))
+        for sink in sinks:  # nobody reads on: what a pipe would tell the command
+            sink.on_broken = lambda: command.signal("PIPE")
+        return command
+
+    def start_terminal(
+        self, argv: Sequence[str], files: tuple[int, int], variables: dict[str, str]
+    ) -> Command:
+        """Run a command, a login shell if it is empty, on a terminal: input and output."""
+        self._start_guest(Terminal(self._source(files[0]).feed, self._sink(files[1]).put))
+        return self.agent.start_on_terminal(argv, directory="/root", variables=variables)
+
+    def start_bare(self, files: tuple[int | None, int]) -> None:
+        """Start any system, with files as the two directions of its serial port."""
+        feed = Feed(self.lock) if files[0] is None else self._source(files[0]).feed
+        self._start(SerialLine(feed, self._sink(files[1]).put), None)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The terminal has another size now."""
+        self.agent.resize(columns, rows)
+
+    # -- how it ends ---------------------------------------------------------------------------
+
+    def wait(self, command: Command, timeout_s: float | None = None) -> int | None:
+        """The command's status, when its output is complete; None if the time is over before.
+
+        ImageError if the guest ended before its command did.
+        """
+        if not command.ended.wait(timeout_s):
+            return None
+        if command.status is None:
+            self.wait_bare(0)  # raises what went wrong in the machine, if that was it
+            raise ImageError(
+                "the guest ended before its command did", f"its last words:{self.log.last_lines()}"
+            )
+        command.drained.wait(LINGER_S)
+        return command.status
+
+    def wait_bare(self, timeout_s: float | None = None) -> int | None:
+        """The status that the guest switched off with; None if the time is over before."""
+        assert self.machine is not None, "started before"
+        ending = self.machine.wait(timeout_s)
+        return None if ending is None else ending.status
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _start_guest(self, terminal: PortBackend) -> None:
+        """Start a machine with an agent in it."""
+        self._start(
+            SerialLine(Feed(self.lock), self.log),
+            lambda console: self.agent.plug(console, terminal),
+        )
+        if self._materials.network_call is not None:
+            self.agent.call(*self._materials.network_call)
+
+    def _start(self, serial: CharBackend, plug: Callable[[Console], None] | None) -> None:
+        wanted, made = self._materials.wanted, self._materials
+        guest = wanted.guest
+        self.machine = Machine(
+            Configuration(
+                memory_bytes=wanted.memory_bytes,
+                harts=wanted.harts,
+                accel=wanted.accel,
+                kernel=guest.kernel.image if guest and not wanted.kernel else wanted.kernel,
+                initrd=wanted.initrd,
+                firmware=wanted.firmware,
+                command_line=made.command_line,
+                serial=serial,
+                drives=made.drives,
+                network=made.card,
+                root=made.root,
+                plug=plug,
+                console_ports=MAX_PORTS,
+                is_reset_final=plug is not None,
+                lock=self.lock,
+            )
+        )
+        self.machine.on_end.append(self.agent.hang_up)
+        self.machine.start()
+
+    def _source(self, fd: int) -> Source:
+        source = Source(fd, self.lock)
+        source.start()
+        self._pumps.callback(source.close)
+        return source
+
+    def _sink(self, fd: int) -> Sink:
+        sink = Sink(fd)
+        sink.start()
+        self._sinks.append(sink)
+        self._pumps.callback(sink.close)
+        return sink
