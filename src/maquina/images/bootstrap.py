@@ -25,7 +25,7 @@ from maquina.images.deb import Deb
 from maquina.images.download import Downloader
 from maquina.images.guest import MODULES, Guest
 from maquina.images.kernels import SMALL_SUITES, Found, fetch_kernel, fetch_modules, find_kernel
-from maquina.images.mirrors import write_apt_settings
+from maquina.images.mirrors import find_updates, write_apt_settings
 from maquina.images.progress import Progress
 from maquina.images.resolve import Resolver
 from maquina.images.sources import read_configuration
@@ -47,7 +47,7 @@ def bootstrap(cache: Cache, wanted: Request, progress: Progress) -> Guest:
     ):
         tools = Tools(cache, downloader, progress)
         archive = find_archive(tools, wanted.suite, ARCHITECTURE, trust, wanted.mirror)
-        system = _system(cache, archive, wanted.packages, trust)
+        system = _system(tools, archive, wanted.packages, trust)
         found = _kernel(tools, archive, wanted, trust)
         kernel = fetch_kernel(cache, found)
         modules = fetch_modules(cache, found, "network")
@@ -84,7 +84,7 @@ def _kernel(tools: Tools, system: Archive, wanted: Request, trust: Trust) -> Fou
     )
 
 
-def _system(cache: Cache, archive: Archive, extra: Sequence[str], trust: Trust) -> Path:
+def _system(tools: Tools, archive: Archive, extra: Sequence[str], trust: Trust) -> Path:
     """The layer of an unpacked system."""
     index = archive.index()
     resolver = Resolver(index)
@@ -92,15 +92,17 @@ def _system(cache: Cache, archive: Archive, extra: Sequence[str], trust: Trust) 
     base = set(resolver.chosen)
     resolver.add(extra)
     packages = list(resolver.chosen.values())
-    key = _key([package.sha256 for package in packages], archive.mirror, trust)
-    with cache.making("layers", f"{archive.suite}-{key}", archive.progress) as draft:
+    archives = [archive, *find_updates(tools, archive, trust)]
+    key = _key([package.sha256 for package in packages], archives, trust)
+    cache, name = tools.cache, f"{archive.suite}-{key}"
+    with cache.making("layers", name, archive.progress) as draft:
         if draft is not None:
             debs = archive.fetch_all(packages, f"packages of {archive.suite}")
             with LayerWriter(draft) as writer:
                 _write_system(writer, debs, base, archive)
-                write_apt_settings(writer, archive, trust.configuration)
+                write_apt_settings(writer, archives, trust.configuration)
                 writer.finish().close()
-    return cache.path("layers", f"{archive.suite}-{key}")
+    return cache.path("layers", name)
 
 
 def _write_system(writer: LayerWriter, debs: list[Deb], base: set[str], archive: Archive) -> None:
@@ -151,8 +153,9 @@ def _busybox(cache: Cache, archive: Archive) -> Path:
     return cache.path("tools", name) / "busybox"
 
 
-def _key(hashes: list[str], mirror: str, trust: Trust) -> str:
+def _key(hashes: list[str], archives: list[Archive], trust: Trust) -> str:
     """Names a system by everything that is in it."""
+    sources = [(each.mirror, each.suite) for each in archives]
     settings = sorted(trust.configuration.settings.items())
-    text = json.dumps([RECIPE, sorted(hashes), mirror, settings])
+    text = json.dumps([RECIPE, sorted(hashes), sources, settings])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -71,12 +71,13 @@ UTMP, SHADOW, MAIL = 43, 42, 8  # groups of base-passwd's master files
 _LOGS = {"wtmp": 0o664, "btmp": 0o660, "lastlog": 0o664}
 
 # pam-auth-update's result for the one profile that the base system has, "unix": what the
-# placeholders in its templates stand for, and what it notes down as chosen.
+# placeholders in its templates stand for, and what it notes down as chosen. It takes any other
+# text, even without the blanks at the ends of lines, for an administrator's own.
 _AUTH = "pam_unix.so nullok"
 _PASSWORD = "pam_unix.so obscure yescrypt"
 _PAM_PRIMARY = {
     "auth": f"auth\t[success=1 default=ignore]\t{_AUTH}",
-    "account": "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so",
+    "account": "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so ",
     "password": f"password\t[success=1 default=ignore]\t{_PASSWORD}",
     "session": "session\t[default=1]\t\t\tpam_permit.so",
     "session-noninteractive": "session\t[default=1]\t\t\tpam_permit.so",
@@ -152,14 +153,14 @@ def _write_pam(writer: LayerWriter, kept: dict[str, bytes]) -> None:
         if template is None:
             continue
         kind = name.partition("-")[0]
-        more = "session\trequired\tpam_unix.so" if kind == "session" else ""
+        more = "session\trequired\tpam_unix.so \n" if kind == "session" else ""
         text = template.decode()
-        text = text.replace(f"${kind}_primary", primary).replace(f"${kind}_additional", more)
+        text = text.replace(f"${kind}_primary", primary).replace(f"${kind}_additional\n", more)
         text = text.replace("$session_nonint_primary", primary)
-        text = text.replace("$session_nonint_additional", more)
+        text = text.replace("$session_nonint_additional\n", more)
         writer.file(f"etc/pam.d/common-{name}", text.encode(), 0o644)
         writer.file(f"var/lib/pam/{name}", f"{_PAM_NOTED[name]}\n".encode(), 0o644)
-    writer.file("var/lib/pam/seen", b"unix\n", 0o644)
+    writer.file("var/lib/pam/seen", b"unix\nmkhomedir\n", 0o644)
 
 
 def _lines(lines: Iterable[str]) -> bytes:
