@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 STREAMS = 6
 ATTEMPTS = 4
 TIMEOUT_S = 30.0
+PATIENCE_S = 1.0  # before the second attempt; twice that before each further one
 MAX_INDEX = 64 << 20  # bytes of a file without a known size: a mirror may send without end
-_CHUNK = 1 << 17
 _USER_AGENT = "maquina"
 
 
@@ -62,12 +62,9 @@ class _OverloadedError(Exception):
 class Downloader:
     """HTTP connections to mirrors, through the proxy that apt uses. A context manager."""
 
-    def __init__(
-        self, configuration: AptConfiguration, progress: Progress = SILENT, patience_s: float = 1.0
-    ) -> None:
+    def __init__(self, configuration: AptConfiguration, progress: Progress = SILENT) -> None:
         self._configuration = configuration
         self._progress = progress
-        self._patience_s = patience_s
         self._clients: dict[str, httpx.Client] = {}
         self._pool = ThreadPoolExecutor(STREAMS, thread_name_prefix="download")
 
@@ -155,7 +152,7 @@ class Downloader:
                 have = 0  # the server does not resume
             with part.open("ab" if have else "wb") as file:
                 task.advance(have)
-                for chunk in response.iter_raw(_CHUNK):
+                for chunk in response.iter_raw():
                     have += len(chunk)
                     if have > wanted.size_bytes:
                         break  # too long to be right; the hash will tell
@@ -171,7 +168,7 @@ class Downloader:
         reason = ""
         for number in range(ATTEMPTS):
             if number:
-                time.sleep(self._patience_s * 2 ** (number - 1))
+                time.sleep(PATIENCE_S * 2 ** (number - 1))
             try:
                 return attempt()
             except (httpx.TransportError, ConnectionError, _OverloadedError) as error:
