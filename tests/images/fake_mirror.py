@@ -8,6 +8,7 @@ import lzma
 import struct
 import tarfile
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,7 +93,7 @@ def module_of(depends: str, with_signature: bool = True) -> bytes:
     return elf + signature + tail if with_signature else elf
 
 
-def _packed(layout: str, records: list[tuple[int, ...]]) -> bytes:
+def _packed(layout: str, records: Sequence[tuple[int, ...]]) -> bytes:
     return b"".join(struct.pack(layout, *record) for record in records)
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from maquina.errors import NetworkError
@@ -23,8 +25,17 @@ from maquina.images.catalog import ARCHITECTURE, RECIPE, SMALL, Request
 from maquina.images.configure import configure, is_configured, keeps
 from maquina.images.deb import Deb
 from maquina.images.download import Downloader
-from maquina.images.guest import MODULES, Guest
-from maquina.images.kernels import SMALL_SUITES, Found, fetch_kernel, fetch_modules, find_kernel
+from maquina.images.guest import MODULES, Guest, Kernel
+from maquina.images.index import Package
+from maquina.images.kernels import (
+    DISK,
+    NETWORK,
+    SMALL_SUITES,
+    Found,
+    fetch_kernel,
+    fetch_modules,
+    find_kernel,
+)
 from maquina.images.mirrors import find_updates, write_apt_settings
 from maquina.images.progress import Progress
 from maquina.images.resolve import Resolver
@@ -47,27 +58,44 @@ def bootstrap(cache: Cache, wanted: Request, progress: Progress) -> Guest:
     ):
         tools = Tools(cache, downloader, progress)
         archive = find_archive(tools, wanted.suite, ARCHITECTURE, trust, wanted.mirror)
-        system = _system(tools, archive, wanted.packages, trust)
-        found = _kernel(tools, archive, wanted, trust)
-        kernel = fetch_kernel(cache, found)
-        modules = fetch_modules(cache, found, "network")
-        guest = Guest(
-            name=f"Debian {wanted.suite}",
-            architecture=ARCHITECTURE,
-            layers=(system, _modules_layer(cache, modules)),
-            kernel=kernel,
-            modules=modules,
-            busybox=_busybox(cache, archive),
-        )
+        choice = _choose(archive, wanted.packages)
+        with ThreadPoolExecutor(1, thread_name_prefix="kernel") as beside:
+            kernel = beside.submit(_kernel, tools, archive, wanted, trust)
+            system = _system(tools, archive, choice, trust)
+            guest = _guest(cache, archive, system, *kernel.result())
         path = cache.path("guests", f"{wanted.key}.json")
-        path.unlink(missing_ok=True)
         draft = path.with_suffix(".draft")
         draft.write_text(guest.dump(cache.root))
         draft.rename(path)
     return guest
 
 
-def _kernel(tools: Tools, system: Archive, wanted: Request, trust: Trust) -> Found:
+Modules = dict[str, tuple[Path, ...]]
+
+
+def _guest(
+    cache: Cache, archive: Archive, system: Path, kernel: Kernel, modules: Modules
+) -> Guest:
+    return Guest(
+        name=f"Debian {archive.suite}",
+        architecture=archive.architecture,
+        layers=(system, _modules_layer(cache, modules)),
+        kernel=kernel,
+        modules=modules[NETWORK],
+        disk_modules=modules[DISK],
+        busybox=_busybox(cache, archive),
+    )
+
+
+def _kernel(
+    tools: Tools, system: Archive, wanted: Request, trust: Trust
+) -> tuple[Kernel, Modules]:
+    """The kernel and its modules, in the cache. NetworkError if there are none."""
+    found = _find_kernel(tools, system, wanted, trust)
+    return fetch_kernel(tools.cache, found), fetch_modules(tools.cache, found)
+
+
+def _find_kernel(tools: Tools, system: Archive, wanted: Request, trust: Trust) -> Found:
     """The newest kernel of the suites to look in. NetworkError if they have none."""
     suites = SMALL_SUITES if wanted.kernel == SMALL else (wanted.kernel,)
     for suite in suites:
@@ -84,28 +112,40 @@ def _kernel(tools: Tools, system: Archive, wanted: Request, trust: Trust) -> Fou
     )
 
 
-def _system(tools: Tools, archive: Archive, extra: Sequence[str], trust: Trust) -> Path:
-    """The layer of an unpacked system."""
-    index = archive.index()
-    resolver = Resolver(index)
-    resolver.add([*index.required(), *DEFAULT_PACKAGES])
-    base = set(resolver.chosen)
+@dataclass(frozen=True)
+class _Choice:
+    """The packages of a system; those in `base` are in every one."""
+
+    packages: list[Package]
+    base: frozenset[str]
+
+
+def _choose(archive: Archive, extra: Sequence[str]) -> _Choice:
+    resolver = Resolver(archive.index())
+    resolver.add([*archive.index().required(), *DEFAULT_PACKAGES])
+    base = frozenset(resolver.chosen)
     resolver.add(extra)
-    packages = list(resolver.chosen.values())
+    return _Choice(list(resolver.chosen.values()), base)
+
+
+def _system(tools: Tools, archive: Archive, choice: _Choice, trust: Trust) -> Path:
+    """The layer of an unpacked system."""
     archives = [archive, *find_updates(tools, archive, trust)]
-    key = _key([package.sha256 for package in packages], archives, trust)
+    key = _key([package.sha256 for package in choice.packages], archives, trust)
     cache, name = tools.cache, f"{archive.suite}-{key}"
     with cache.making("layers", name, archive.progress) as draft:
         if draft is not None:
-            debs = archive.fetch_all(packages, f"packages of {archive.suite}")
+            debs = archive.fetch_all(choice.packages, f"packages of {archive.suite}")
             with LayerWriter(draft) as writer:
-                _write_system(writer, debs, base, archive)
+                _write_system(writer, debs, choice.base, archive)
                 write_apt_settings(writer, archives, trust.configuration)
                 writer.finish().close()
     return cache.path("layers", name)
 
 
-def _write_system(writer: LayerWriter, debs: list[Deb], base: set[str], archive: Archive) -> None:
+def _write_system(
+    writer: LayerWriter, debs: list[Deb], base: frozenset[str], archive: Archive
+) -> None:
     unpacker = Unpacker(writer, keeps)
     unpacked: list[Unpacked] = []
     # Links like /bin come with base-files; whatever is written before it would lie beside them.
@@ -123,16 +163,17 @@ def _write_system(writer: LayerWriter, debs: list[Deb], base: set[str], archive:
     dpkg.write_database(writer, archive.architecture, unpacked, done)
 
 
-def _modules_layer(cache: Cache, modules: tuple[Path, ...]) -> Path:
-    """A small layer with kernel modules and the order to load them."""
-    name = f"modules-{modules[0].parent.name}"
+def _modules_layer(cache: Cache, modules: Modules) -> Path:
+    """A small layer with kernel modules and the orders to load them."""
+    name = f"modules-{modules[NETWORK][0].parent.name}"
     with cache.making("layers", name) as draft:
         if draft is not None:
             with LayerWriter(draft) as writer:
-                for path in modules:
-                    writer.file(f"{MODULES}/{path.name}", path.read_bytes(), 0o644)
-                order = "".join(f"{path.name}\n" for path in modules)
-                writer.file(f"{MODULES}/order", order.encode(), 0o644)
+                for purpose, order in ((NETWORK, "order"), (DISK, "order.disk")):
+                    for path in modules[purpose]:
+                        writer.file(f"{MODULES}/{path.name}", path.read_bytes(), 0o644)
+                    lines = "".join(f"{path.name}\n" for path in modules[purpose])
+                    writer.file(f"{MODULES}/{order}", lines.encode(), 0o644)
                 writer.finish().close()
     return cache.path("layers", name)
 

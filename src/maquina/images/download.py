@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -66,6 +67,7 @@ class Downloader:
         self._configuration = configuration
         self._progress = progress
         self._clients: dict[str, httpx.Client] = {}
+        self._opening = Lock()
         self._pool = ThreadPoolExecutor(STREAMS, thread_name_prefix="download")
 
     def __enter__(self) -> Downloader:
@@ -104,8 +106,6 @@ class Downloader:
         missing = [wanted for wanted in files if not wanted.path.exists()]
         if not missing:
             return
-        for wanted in missing:  # connections are made here, one thread at a time
-            self._client(wanted.url)
         with self._progress.task(label, sum(each.size_bytes for each in missing)) as task:
             jobs = [self._pool.submit(self._bring, wanted, task) for wanted in missing]
             try:
@@ -138,7 +138,7 @@ class Downloader:
         )
 
     def _continue(self, wanted: Wanted, part: Path, task: Task) -> None:
-        """Fetch what is missing of a part."""
+        """Fetch what is missing of a part. A transfer that breaks off is an error of httpx's."""
         have = part.stat().st_size
         if have == wanted.size_bytes:
             return
@@ -158,8 +158,6 @@ class Downloader:
                         break  # too long to be right; the hash will tell
                     file.write(chunk)
                     task.advance(len(chunk))
-        if have < wanted.size_bytes:
-            raise ConnectionError("the transfer ended early")
 
     def _persist(self, url: str, attempt: Callable[[], T]) -> T:
         """Try again after what may pass: lost connections, overloaded servers."""
@@ -171,7 +169,7 @@ class Downloader:
                 time.sleep(PATIENCE_S * 2 ** (number - 1))
             try:
                 return attempt()
-            except (httpx.TransportError, ConnectionError, _OverloadedError) as error:
+            except (httpx.TransportError, _OverloadedError) as error:
                 reason = str(error) or type(error).__name__
         raise NetworkError(
             f"cannot read {without_credentials(url)} ({reason})",
@@ -182,15 +180,16 @@ class Downloader:
         import httpx
 
         proxy = self._configuration.proxy(url) or ""
-        if proxy not in self._clients:
-            self._clients[proxy] = httpx.Client(
-                proxy=proxy if proxy not in ("", "DIRECT") else None,
-                trust_env=not proxy,  # http_proxy and no_proxy, unless apt has a proxy of its own
-                timeout=TIMEOUT_S,
-                follow_redirects=True,
-                headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
-            )
-        return self._clients[proxy]
+        with self._opening:
+            if proxy not in self._clients:
+                self._clients[proxy] = httpx.Client(
+                    proxy=proxy if proxy not in ("", "DIRECT") else None,
+                    trust_env=not proxy,  # http_proxy and no_proxy, unless apt has its own
+                    timeout=TIMEOUT_S,
+                    follow_redirects=True,
+                    headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+                )
+            return self._clients[proxy]
 
 
 def _require(response: httpx.Response, url: str) -> None:

@@ -33,8 +33,9 @@ class Guest:
     """A system's files, its kernel, and what an init needs to start it.
 
     `layers` are directories for `storage.layers`, the lowest first. `modules` are kernel modules
-    on the host in the order to load them for a network card: the last layer has the same files,
-    below MODULES in the guest, named in that order in a file `order`. `busybox` is a static
+    on the host in the order to load them for a network card, `disk_modules` those for a disk with
+    ext4. The last layer has the same files below MODULES, with the orders in files `order` and
+    `order.disk`. `busybox` is a static
     program for the guest's processor, on the host.
     """
 
@@ -43,11 +44,18 @@ class Guest:
     layers: tuple[Path, ...]
     kernel: Kernel
     modules: tuple[Path, ...]
+    disk_modules: tuple[Path, ...]
     busybox: Path
 
     def paths(self) -> tuple[Path, ...]:
         """Everything on the host that this guest consists of."""
-        return (*self.layers, self.kernel.image, *self.modules, self.busybox)
+        return (
+            *self.layers,
+            self.kernel.image,
+            *self.modules,
+            *self.disk_modules,
+            self.busybox,
+        )
 
     def dump(self, base: Path) -> str:
         """As JSON, with paths relative to `base`."""
@@ -67,6 +75,7 @@ class Guest:
                     "stock": self.kernel.stock,
                 },
                 "modules": [relative(path) for path in self.modules],
+                "disk_modules": [relative(path) for path in self.disk_modules],
                 "busybox": relative(self.busybox),
             },
             indent=1,
@@ -89,6 +98,7 @@ class Guest:
                     str(kernel["stock"]),
                 ),
                 modules=tuple(base / path for path in fields["modules"]),
+                disk_modules=tuple(base / path for path in fields["disk_modules"]),
                 busybox=base / fields["busybox"],
             )
         except (ValueError, KeyError, TypeError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 
 from maquina.errors import FormatError, ImageError
 from maquina.images import versions
@@ -82,7 +83,6 @@ class Index:
         self._starts: dict[str, list[int]] = {}
         for match in _PACKAGE.finditer(text):
             self._starts.setdefault(match[1].decode(errors="replace"), []).append(match.start())
-        self._providers = self._find_providers()
         self._parsed: dict[str, Package] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -117,15 +117,18 @@ class Index:
 
     def required(self) -> list[str]:
         """The packages that every Debian has: essential ones, and those of priority required."""
-        found = {self._package_at(match.start()) for match in _REQUIRED.finditer(self._text)}
-        return sorted(found)
+        return sorted(
+            {self._package_at(match.start()) for match in _REQUIRED.finditer(self._text)}
+        )
 
     def newest(self, pattern: str) -> Package | None:
         """Of the packages whose whole name matches, the one of the highest version."""
         matching = [self.get(name) for name in self._starts if re.fullmatch(pattern, name)]
         return max(matching, key=lambda each: versions.key(each.version), default=None)
 
-    def _find_providers(self) -> dict[str, list[str]]:
+    @cached_property
+    def _providers(self) -> dict[str, list[str]]:
+        """Names of packages by what they provide. A kernel is found without it."""
         providers: dict[str, list[str]] = {}
         for match in _PROVIDES.finditer(self._text):
             package = self._package_at(match.start())

@@ -6,7 +6,7 @@ A kernel comes in one of three ways, the smallest first:
     kernel-image-VERSION-ARCH-di    9 MB, the installer's; some mirrors do not carry these
     linux-image-VERSION-ARCH        112 MB, with all the modules
 
-Modules come from the installer's packages too where the mirror has them: 12 MB for the network.
+Modules come from the installer's packages too where the mirror has them: 20 MB.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from maquina.errors import FormatError, ImageError
+from maquina.errors import FormatError, ImageError, NetworkError
 from maquina.images.archive import Archive
 from maquina.images.cache import Cache
 from maquina.images.deb import Deb
@@ -41,19 +41,13 @@ _TUNED = {
     "bpf_dummy_struct_ops_init,blake2s_mod_init",
 }
 
-# What is loaded for a purpose, and what that may need without saying so: checksums that a module
-# asks for by name when it is used (softdep). Missing ones are built in.
-DRIVERS = {
-    "network": ("virtio_net",),
-    "ext4": ("crc32c_generic", "crc32c_cryptoapi", "virtio_blk", "ext4"),
-    "erofs": ("crc32c_generic", "crc32c_cryptoapi", "virtio_blk", "erofs", "overlay"),
-}
-_OPTIONAL = ("crc32c_generic", "crc32c_cryptoapi")
-_NEEDED = ("net_failover", "failover", "jbd2", "mbcache", "crc16", "libcrc32c")
-_INSTALLER_PACKAGES = {
-    "network": ("nic-shared-modules", "nic-modules"),
-    "ext4": ("scsi-modules", "ext4-modules"),
-}
+# What is loaded for a purpose; what that needs besides, unless it is built in; and the installer's
+# packages that have it. crc32c_generic is one that ext4 asks for without naming it (softdep).
+NETWORK, DISK = "network", "disk"
+DRIVERS = {NETWORK: ("virtio_net",), DISK: ("crc32c_generic", "virtio_blk", "ext4")}
+_OPTIONAL = ("crc32c_generic",)
+_NEEDED = ("net_failover", "failover", "jbd2", "mbcache", "crc16")
+_INSTALLER_PACKAGES = ("nic-shared-modules", "nic-modules", "scsi-modules", "ext4-modules")
 
 
 @dataclass(frozen=True)
@@ -95,18 +89,23 @@ def fetch_kernel(cache: Cache, found: Found) -> Kernel:
     )
 
 
-def fetch_modules(cache: Cache, found: Found, purpose: str) -> tuple[Path, ...]:
-    """Modules for a purpose (a key of DRIVERS) in the cache, in the order to load them."""
-    name = f"{found.release}_{_plain(found.version)}_{purpose}"
+def fetch_modules(cache: Cache, found: Found) -> dict[str, tuple[Path, ...]]:
+    """Modules in the cache, in the order to load them, for each purpose of DRIVERS."""
+    name = f"{found.release}_{_plain(found.version)}"
     with cache.making("modules", name, found.archive.progress) as draft:
         if draft is not None:
-            modules = _read(found, purpose)
+            orders = _read(found)
             draft.mkdir()
-            for module in modules:
-                (draft / f"{module.name}.ko").write_bytes(module.data)
-            (draft / "order").write_text("".join(f"{module.name}.ko\n" for module in modules))
+            for purpose, modules in orders.items():
+                for module in modules:
+                    (draft / f"{module.name}.ko").write_bytes(module.data)
+                lines = "".join(f"{module.name}.ko\n" for module in modules)
+                (draft / purpose).write_text(lines)
     folder = cache.path("modules", name)
-    return tuple(folder / line for line in (folder / "order").read_text().split())
+    return {
+        purpose: tuple(folder / line for line in (folder / purpose).read_text().split())
+        for purpose in DRIVERS
+    }
 
 
 def tuned(release: str) -> str:
@@ -116,38 +115,43 @@ def tuned(release: str) -> str:
     return _TUNED["6"] if release.startswith("6.12.") else STOCK
 
 
-def _read(found: Found, purpose: str) -> list[Module]:
-    """The modules for a purpose, from the smallest packages that have them all."""
-    for packages in _sources(found, purpose):
-        try:
-            debs = [found.archive.fetch(package) for package in packages]
-        except NotThereError:
-            continue  # the mirror lists the installer's packages and does not carry them
-        wanted = DRIVERS[purpose]
-        available = read_modules(debs, {*wanted, *_NEEDED})
-        present = [name for name in wanted if name in available or name not in _OPTIONAL]
-        try:
-            return load_order(available, present)
-        except ImageError:
-            if packages == _sources(found, purpose)[-1]:
-                raise
-    raise ImageError(
+def _read(found: Found) -> dict[str, list[Module]]:
+    """The modules for each purpose, from the smallest packages that have them all."""
+    reason = NetworkError(
         f"the mirror has no modules for the kernel {found.release}",
         "choose another with --kernel, or another mirror",
     )
+    for packages in _sources(found):
+        try:
+            debs = found.archive.fetch_all(packages, "kernel modules")
+            orders = _orders(debs)
+        except NotThereError as error:
+            reason = error  # the mirror lists the installer's packages and does not carry them
+        except ImageError as error:
+            reason = NetworkError(error.message, error.remedy)
+        else:
+            found.archive.discard(packages)  # large, and all that is wanted of them is out
+            return orders
+    raise reason
 
 
-def _sources(found: Found, purpose: str) -> list[list[Package]]:
+def _orders(debs: list[Deb]) -> dict[str, list[Module]]:
+    wanted = {name for names in DRIVERS.values() for name in names}
+    available = read_modules(debs, {*wanted, *_NEEDED})
+    return {
+        purpose: load_order(available, [n for n in names if n in available or n not in _OPTIONAL])
+        for purpose, names in DRIVERS.items()
+    }
+
+
+def _sources(found: Found) -> list[list[Package]]:
     index, installer = found.archive.index(), found.archive.installer_index()
-    names = [f"{name}-{found.release}-di" for name in _INSTALLER_PACKAGES.get(purpose, ())]
+    names = [f"{name}-{found.release}-di" for name in _INSTALLER_PACKAGES]
     sources = []
-    if names and all(name in installer for name in names):
+    if all(name in installer for name in names):
         sources.append([installer.get(name) for name in names])
-    for name in (f"linux-modules-{found.release}", f"linux-image-{found.release}"):
-        if name in index:
-            sources.append([index.get(name)])
-            break
-    return sources
+    large = [f"linux-modules-{found.release}", f"linux-image-{found.release}"]
+    return sources + [[index.get(name)] for name in large if name in index]
 
 
 def _first(archive: Archive, packages: Iterable[Package]) -> Deb:
