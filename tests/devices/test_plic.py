@@ -133,6 +133,13 @@ def test_a_claimed_interrupt_survives_saving(plic: Plic) -> None:
     assert claim(twin) == 3
 
 
+def test_a_wire_that_is_up_before_the_plic_is_restored_is_not_lost(plic: Plic) -> None:
+    twin = Plic(96, [Line(), Line()])
+    twin.lines[3].set(True)
+    twin.restore(plic.save())
+    assert claim(twin) == 3
+
+
 def test_a_state_that_cannot_be_is_refused(plic: Plic) -> None:
     before = plic.save()
     wrong: list[tuple[str, State]] = [("pending", 1), ("enabled", [0]), ("claimed", "x")]

@@ -255,6 +255,21 @@ def test_a_reset_closes_what_the_guest_had_open(guest: Guest) -> None:
     assert guest.programs[1].output == b"ababcdef"
 
 
+def test_after_a_reset_of_the_bus_ports_find_no_guest(guest: Guest) -> None:
+    guest.bring_up(0, 1)
+    guest.post(4)
+    guest.pci.host.reset()
+    assert guest.programs[1].opened == [True, False]
+    assert guest.pci.space.find(guest.driver.base, 4) is None
+    assert guest.pci.config_read(1, 0x10) == 4
+    assert not any(line.level for line in guest.pci.lines)
+    guest.pci.memory.bytes[:4] = b"gone"
+    guest.programs[1].say(b"anybody there?")
+    guest.programs[1].make_room(10)
+    guest.programs[1].set_open(False)
+    assert guest.programs[1].input == b"anybody there?"
+
+
 def test_a_console_is_restored_in_the_middle_of_a_write(guest: Guest) -> None:
     guest.bring_up(0, 1)
     guest.programs[1].room = 4

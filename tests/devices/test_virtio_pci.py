@@ -17,6 +17,8 @@ from tests.devices.driver import (
 )
 
 from maquina.devices.virtio.rng import Rng
+from maquina.errors import StateError
+from maquina.machine.state import State
 
 SIZE = 0x4000
 
@@ -207,6 +209,32 @@ def test_the_window_in_configuration_space_reaches_the_bar_unmapped(pci: Pci) ->
     assert pci.config_read(1, at + 16, 4) == 0  # another width than announced
     reach(0xFFFF_FFFC, 4)
     assert pci.config_read(1, at + 16, 4) == 0
+
+
+def test_entropy_is_bounded(pci: Pci) -> None:
+    """The first device's source answers what is asked for, up to 256 bytes; ask the second."""
+    driver = Driver(pci, 2)
+    (ring,) = driver.start()
+    answer = ring.request(b"", 1 << 20)
+    assert answer is not None
+    assert len(answer) == 1 << 16
+
+
+def test_a_state_refused_by_the_device_changes_nothing(pci: Pci) -> None:
+    driver = Driver(pci)
+    driver.start(EVENT_IDX)
+    common = pci.functions[0].common
+    live = common.save()
+    driver.status = 0
+    before = common.save()
+
+    def refuse(state: dict[str, State]) -> None:
+        raise StateError("not mine")
+
+    pci.functions[0].device.restore = refuse  # type: ignore[method-assign]
+    with pytest.raises(StateError, match="not mine"):
+        common.restore(live)
+    assert common.save() == before
 
 
 def test_a_machine_is_saved_and_restored_between_requests(pci: Pci) -> None:

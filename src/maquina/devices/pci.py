@@ -100,6 +100,14 @@ class PciHost:
             return None
         return self.slots.get(offset // SLOT_SIZE)
 
+    def reset(self) -> None:
+        """Reset all functions. After it no device touches memory, and backends know of it.
+
+        Do this before a machine's memory goes: ports and cables may still be used by others.
+        """
+        for function in self.slots.values():
+            function.reset()
+
     # -- saving --------------------------------------------------------------------------------
 
     def save(self) -> dict[str, State]:

@@ -118,6 +118,13 @@ class PciFunction:
             return []
         return [(self._get(BAR_0 + 4 * bar.index, 8) & -bar.size, bar) for bar in self.bars]
 
+    def reset(self) -> None:
+        """Back to power-on: nothing is decoded and nothing asserted."""
+        for at, mask in enumerate(self.writable):
+            self.config[at] &= ~mask
+        self.intx.set(False)
+        self.on_decode_changed()
+
     def _drive_pin(self, level: bool) -> None:
         self.pin.set(level and not self.command & COMMAND_NO_INTX)
 

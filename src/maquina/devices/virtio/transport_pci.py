@@ -95,6 +95,11 @@ class VirtioPci(PciFunction):
             with self.device.guard():
                 self.device.write_config(at, value.to_bytes(size, "little"))
 
+    def reset(self) -> None:
+        self.common.reset()
+        self._isr = 0
+        super().reset()
+
     # -- the window in configuration space (4.1.4.9) -------------------------------------------
 
     def read_config(self, offset: int, size: int) -> int:
