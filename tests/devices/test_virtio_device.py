@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import textwrap
 
+from tests.devices.driver import Driver, Pci
+
 from maquina.devices.virtio import device
 from maquina.devices.virtio.buffers import gather, scatter
 from maquina.devices.virtio.device import VirtioDevice
-from tests.devices.driver import Driver, Pci
 
 
 def test_the_example_in_the_documentation_is_a_device() -> None:

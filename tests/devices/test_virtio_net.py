@@ -11,7 +11,8 @@ import pytest
 from tests.devices.backends import Cable
 from tests.devices.driver import EVENT_IDX, INDIRECT, Driver, Pci
 
-from maquina.devices.virtio.net import Net, complete_checksum
+from maquina.devices.virtio.checksums import complete, fill_in
+from maquina.devices.virtio.net import Net
 from maquina.errors import StateError
 
 CSUM, GUEST_CSUM, MRG, STATUS = 1, 2, 1 << 15, 1 << 16
@@ -152,7 +153,7 @@ def checksum_of(data: bytes | bytearray) -> int:
 def test_checksums_left_to_the_card_are_completed(size: int) -> None:
     frame = bytearray(random.Random(size).randbytes(size))
     expected = checksum_of(frame[34:]) or 0xFFFF
-    done = complete_checksum(bytes(frame), 34, 16)
+    done = complete(bytes(frame), 34, 16)
     frame[50:52] = expected.to_bytes(2, "big")
     assert done == frame
 
@@ -162,7 +163,7 @@ def test_a_frame_asking_for_a_checksum_is_completed_or_dropped(guest: Guest) -> 
     for start, offset in ((34, 6), (34, 30), (0xFFFF, 0xFFFF)):
         header = struct.pack("<BBHHHHH", 1, 0, 0, 0, start, offset, 0)
         guest.tx.request(header + frame)
-    assert guest.cable.sent == [complete_checksum(frame, 34, 6)]
+    assert guest.cable.sent == [complete(frame, 34, 6)]
     guest.tx.request(struct.pack("<BBHHHHH", 0, 1, 0, 0, 0, 0, 0) + frame)  # segmentation
     guest.tx.request(HEADER)
     guest.tx.request(b"short")
@@ -177,6 +178,50 @@ def test_a_backend_without_checksums_is_spared_them() -> None:
     guest.post(200)
     guest.cable.offer(frame)
     assert guest.received() == [b"\2" + HEADER[1:] + frame]
+    guest.pci.close()
+
+
+def packet(protocol: int, payload: bytes, *, fragment: int = 0, trailer: bytes = b"") -> bytes:
+    """An Ethernet frame with IPv4 (with options) and `payload`, checksums zero."""
+    total = 24 + len(payload)
+    header = struct.pack(">BBHHHBBH", 0x46, 0, total, 0, fragment, 64, protocol, 0)
+    return bytes(12) + b"\x08\0" + header + bytes(range(8)) + bytes(4) + payload + trailer
+
+
+@pytest.mark.parametrize(("protocol", "offset"), [(6, 16), (17, 6)])
+@pytest.mark.parametrize("size", [20, 21, 1460])
+def test_checksums_are_filled_in_from_nothing(protocol: int, offset: int, size: int) -> None:
+    segment = random.Random(size).randbytes(size)
+    done = fill_in(packet(protocol, segment, trailer=b"pad"))
+    segment = segment[:offset] + bytes(2) + segment[offset + 2 :]
+    pseudo = bytes(range(8)) + bytes([0, protocol]) + size.to_bytes(2, "big")
+    assert int.from_bytes(done[38 + offset : 40 + offset], "big") == checksum_of(pseudo + segment)
+    assert done[40 + offset :] == segment[offset + 2 :] + b"pad"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        bytes(60),
+        packet(1, bytes(40)),
+        packet(6, bytes(40), fragment=0x2000),
+        packet(6, bytes(40), fragment=1),
+        packet(6, bytes(10)),
+        packet(6, bytes(40))[:-1],
+        bytes(12) + b"\x08\0\xff" + bytes(40),
+    ],
+    ids=["empty", "no-ip", "icmp", "first-part", "part", "short", "cut", "long-header"],
+)
+def test_what_has_no_checksum_stays_as_it_is(frame: bytes) -> None:
+    assert fill_in(frame) == frame
+
+
+def test_a_driver_without_checksum_offload_gets_checksums() -> None:
+    guest = Guest(0, has_checksums=False)
+    guest.post(2000)
+    guest.cable.offer(packet(6, bytes(40)))
+    assert guest.received() == [HEADER + fill_in(packet(6, bytes(40)))]
     guest.pci.close()
 
 

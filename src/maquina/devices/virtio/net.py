@@ -6,6 +6,7 @@ Each frame has a header of 12 bytes before it. Received frames may be spread ove
 Checksums. With CSUM the guest leaves the checksum of TCP and UDP to us. A backend that forwards
 frames needs it filled in; one that ends connections itself, as a user-mode NAT does, looks at no
 checksum and fills in none, which saves both sides a pass over all data: `has_checksums=False`.
+A driver that does not negotiate GUEST_CSUM still gets them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import struct
 
 from maquina.devices.virtio.buffers import gather, scatter, size_of
+from maquina.devices.virtio.checksums import complete, fill_in
 from maquina.devices.virtio.device import VirtioDevice
 from maquina.devices.virtio.queue import Chain, Queue
 from maquina.machine.backends import NetBackend
@@ -95,7 +97,7 @@ class Net(VirtioDevice):
         if flags & HDR_NEEDS_CSUM and self._has_checksums:
             if start + offset + 2 > len(frame):
                 return
-            frame = complete_checksum(frame, start, offset)
+            frame = complete(frame, start, offset)
         self._backend.send(frame)
 
     # -- to the guest --------------------------------------------------------------------------
@@ -127,6 +129,8 @@ class Net(VirtioDevice):
         if chains is None:
             return False
         flags = HDR_DATA_VALID if self.accepted & F_GUEST_CSUM else 0
+        if not flags and not self._has_checksums:
+            frame = fill_in(frame)
         rest = memoryview(HEADER.pack(flags, 0, 0, 0, 0, 0, len(chains)) + frame)
         finished = []
         for chain in chains:
@@ -167,15 +171,3 @@ class Net(VirtioDevice):
             raise fields.error("mac or mtu", "is of another card")
         self._is_link_up = fields.flag("is_link_up")
         self._has_refused = True  # the backend may have a frame, and is asked in `resume`
-
-
-def complete_checksum(frame: bytes, start: int, offset: int) -> bytes:
-    """Fill in the Internet checksum (RFC 1071) of everything from `start` at `start + offset`.
-
-    The sum modulo 65,535 is the one's complement sum, and Python divides long numbers fast.
-    """
-    covered = frame[start:]
-    padded = covered + b"\0" if len(covered) % 2 else covered
-    checksum = 0xFFFF - int.from_bytes(padded, "big") % 0xFFFF  # never 0, which UDP reads as none
-    at = start + offset
-    return frame[:at] + checksum.to_bytes(2, "big") + frame[at + 2 :]
