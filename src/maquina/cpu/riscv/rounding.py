@@ -1,11 +1,12 @@
 """Rounding modes: RMM, which no host has, and conversions to integers, which take theirs along.
 
-An instruction with an `rm` field comes in one of three forms:
+An instruction with an `rm` field comes in one of two forms:
 
 * it names `rm` among its parameters and does all the rounding itself;
 * it has a twin (`rounding=`), which takes its place when the mode is RMM; for the other modes the
-  host's environment is made to round so before it is called;
-* it has neither: its result is exact, and the mode only has to be a legal one.
+  host's environment is made to round so before it is called. A conversion whose result is exact
+  has a twin too: the mode does not matter to it, but an illegal one makes it illegal like any
+  other instruction (unprivileged manual, section 21.2).
 
 A twin computes in integers. Its parameters are those of the instruction it stands for.
 """
@@ -33,6 +34,7 @@ class Twins(NamedTuple, Generic[F]):
     fmsub: Native[[F, F, F], F]
     fnmsub: Native[[F, F, F], F]
     fnmadd: Native[[F, F, F], F]
+    from_f32: Native[[f32], F]
     from_f64: Native[[f64], F]
     from_s32: Native[[s32], F]
     from_u32: Native[[u32], F]
@@ -91,6 +93,10 @@ def fused_twins(kind: type[F], soft: Soft[F]) -> tuple[Native[..., F], ...]:
 def converting_twins(kind: type[F], soft: Soft[F]) -> tuple[Native[..., F], ...]:
     """The conversions that make a number of the format."""
 
+    @native(name=f"rmm.{kind.__name__}_from_f32", inline=True, types={"F": kind})
+    def from_f32(frs1: f32) -> F:
+        return convert(kind, frs1)
+
     @native(name=f"rmm.{kind.__name__}_from_f64", inline=True, types={"F": kind})
     def from_f64(frs1: f64) -> F:
         return soft.from_f64(frs1, RMM)
@@ -111,7 +117,7 @@ def converting_twins(kind: type[F], soft: Soft[F]) -> tuple[Native[..., F], ...]
     def from_u64(rs1: u64) -> F:
         return soft.from_u64(rs1, RMM)
 
-    return from_f64, from_s32, from_u32, from_s64, from_u64
+    return from_f32, from_f64, from_s32, from_u32, from_s64, from_u64
 
 
 def twins(kind: type[F]) -> Twins[F]:

@@ -139,12 +139,12 @@ def fcvt_lu_d(frs1: f64, rm: u32) -> u64:
     return TO.unsigned_long(frs1, rm)
 
 
-@rv_d.instruction("1101001 00000 rs1 rm frd 1010011")
+@rv_d.instruction("1101001 00000 rs1 rm frd 1010011", rounding=RMM.from_s32)
 def fcvt_d_w(rs1: s32) -> f64:
     return convert(f64, rs1)
 
 
-@rv_d.instruction("1101001 00001 rs1 rm frd 1010011")
+@rv_d.instruction("1101001 00001 rs1 rm frd 1010011", rounding=RMM.from_u32)
 def fcvt_d_wu(rs1: u32) -> f64:
     return convert(f64, rs1)
 
@@ -164,7 +164,7 @@ def fcvt_s_d(frs1: f64) -> f32:
     return convert(f32, frs1)
 
 
-@rv_d.instruction("0100001 00000 frs1 rm frd 1010011")
+@rv_d.instruction("0100001 00000 frs1 rm frd 1010011", rounding=RMM.from_f32)
 def fcvt_d_s(frs1: f32) -> f64:
     return convert(f64, frs1)
 
