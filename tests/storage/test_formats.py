@@ -66,6 +66,8 @@ def test_detection(tmp_path: Path, base: Path) -> None:
         open_image(raw, image_format="raw").close()
     with pytest.raises(UsageError, match="use raw or qcow2"):
         open_image(raw, image_format="vmdk")
+    with pytest.raises(UsageError, match="use raw or qcow2"):
+        create_overlay(raw, tmp_path / "overlay", base_format="vmdk")
     with pytest.raises(FormatError, match="no qcow2 image"):
         open_image(raw, image_format="qcow2")
 
@@ -81,7 +83,9 @@ def test_overlays_of_overlays(tmp_path: Path, base: Path, qemu_img: Callable[...
     create_overlay(base, middle)
     top.parent.mkdir()
     fill(middle, b"m", 8192)
-    create_overlay(middle, top, size_bytes=2 * SIZE)
+    with pytest.raises(ImageError, match="say that its format is qcow2 if you made it"):
+        create_overlay(middle, top)
+    create_overlay(middle, top, base_format="qcow2", size_bytes=2 * SIZE)
     fill(top, b"t", SIZE - 2048)
     disk = open_image(top, allow_backing=True)
     expected = b"b" * 4096 + bytes(4096) + b"m" * 4096

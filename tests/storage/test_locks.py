@@ -107,8 +107,7 @@ def test_we_respect_qemu_locks(path: Path, qemu_img: Callable[..., str]) -> None
         assert other.stdout is not None
         other.stdin.write("write 0 512\n")
         other.stdin.flush()
-        while "ops" not in other.stdout.readline():
-            pass
+        assert any("ops" in line for line in other.stdout)
         for read_only in (True, False):
             with pytest.raises(ImageError, match="in use"):
                 open_image(path, read_only=read_only)

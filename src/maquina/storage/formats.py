@@ -83,9 +83,13 @@ def open_image(
     if it cannot be used or someone else uses it, FormatError if it is damaged, HostError if the
     host does not let us.
     """
+    _check_format(image_format)
+    return _open(path, image_format, read_only, _Chain(allow_backing))
+
+
+def _check_format(image_format: str | None) -> None:
     if image_format not in (None, *FORMATS):
         raise UsageError(f"there is no disk format {image_format}", "use raw or qcow2")
-    return _open(path, image_format, read_only, _Chain(allow_backing))
 
 
 def _open(path: Path, image_format: str | None, read_only: bool, chain: _Chain) -> Disk:
@@ -180,11 +184,27 @@ def create_overlay(
 
     The overlay names `base` relative to itself if both are in one directory, else absolutely, and
     states its format, so that nothing is guessed later. It is as large as `base` unless told.
+    A `base` that names further files is taken only if its format is given: see "Probing" above.
     """
-    base_format = base_format or detect(base)
-    disk = open_image(base, read_only=True, image_format=base_format, allow_backing=True)
-    size = disk.size_bytes if size_bytes is None else size_bytes
-    disk.close()
+    size, base_format = _size_and_format(base, base_format)
     together = path.absolute().parent == base.absolute().parent
     name = base.name if together else str(base.absolute())
-    create(path, size, backing=Backing(name, base_format), options=options)
+    backing = Backing(name, base_format)
+    create(path, size if size_bytes is None else size_bytes, backing=backing, options=options)
+
+
+def _size_and_format(base: Path, stated: str | None) -> tuple[int, str]:
+    _check_format(stated)
+    file = HostFile(base, is_read_only=True, is_locked=False)
+    try:
+        if (stated or _detect(file)) == "raw":
+            return file.size_bytes, "raw"
+        header = read_header(file)
+        if stated is None and (header.backing_name or header.has_data_file):
+            raise ImageError(
+                f"{base} looks like a qcow2 image that lies on another file",
+                "say that its format is qcow2 if you made it, or raw if a guest wrote it",
+            )
+        return header.size_bytes, "qcow2"
+    finally:
+        file.close()
