@@ -51,8 +51,23 @@ def _can_mount(tmp_path: Path) -> None:
 def test_it_is_a_file_system_like_the_hosts(tmp_path: Path, seed: int) -> None:
     there = tmp_path / "there"
     there.mkdir()
+    layer = populated(tmp_path / "layer", there) if seed % 2 else "-"
     script = [sys.executable, str(HERE / "fuse_exercise.py"), ".", str(there), str(seed), "2000"]
-    in_mount(tmp_path, "-", *script)
+    in_mount(tmp_path, layer, *script)
+
+
+def populated(layer: Path, there: Path) -> Path:
+    """A layer, and a directory of the host with the same in it."""
+    with LayerWriter(layer) as writer:
+        for path in ("a/a", "a/b/a", "b/a", "b/b/b/b", "c"):
+            (there / path).parent.mkdir(parents=True, exist_ok=True)
+            (there / path).write_bytes(path.encode() * 5000)
+            (there / path).chmod(0o640)
+            writer.file(path, path.encode() * 5000, 0o640)
+        for directory in ("a", "a/b", "b", "b/b", "b/b/b"):
+            (there / directory).chmod(0o755)
+        writer.finish().close()
+    return layer
 
 
 def test_a_layer_is_seen_whole_and_kept_changes_come_back(tmp_path: Path) -> None:

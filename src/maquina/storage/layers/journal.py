@@ -114,9 +114,14 @@ class Journal:
         self._end += len(frame)
 
     def rewrite(self, changes: Iterable[Change]) -> None:
-        """Replace the history by what has come of it."""
+        """Replace the history by what has come of it; on a full host it stays, whole as it is."""
         fresh = self.path.with_suffix(".new")
-        self._end = write(fresh, changes)
+        try:
+            self._end = write(fresh, changes)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            self._compacted = self._end
+            return
         fresh.rename(self.path)
         sync_directory(self.path.parent)
         os.close(self._fd)

@@ -31,6 +31,9 @@ CAPABILITY = b"security.capability"
 
 MAX_SIZE = (1 << 63) - 1  # of a file, as in Linux
 MAX_LINKS = 65_000  # names of one file: link counts stay small numbers in all kernels
+# Directories in one another. A guest may go as deep as it likes, and a frozen upper from elsewhere
+# may have a circle of them; each rename of a directory looks at all that are above.
+MAX_DEPTH = 10_000
 # Bytes of names and values on one inode. A guest may set attributes without end, and each set is
 # one frame of the journal.
 MAX_XATTRS = 1 << 17
@@ -430,12 +433,15 @@ class Stack:
 
     def _check_descent(self, inode: Inode, directory: Inode) -> None:
         """EINVAL if a directory would be moved into itself: the tree would lose it."""
-        while inode.is_directory:
+        if not inode.is_directory:
+            return
+        for _ in range(MAX_DEPTH):
             if directory is inode:
                 raise OSError(errno.EINVAL, "a directory cannot be inside itself")
             if directory.ino == ROOT:
                 return
             directory = self._table.get(self._table.parent(directory))
+        raise OSError(errno.ELOOP, "too deep")
 
     def _own(self, inode: Inode, keep: int, size: int) -> int:
         """The host file of an inode's contents, to write `size` bytes; copied up if it was not."""

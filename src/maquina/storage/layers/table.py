@@ -94,10 +94,14 @@ class Table:
     def mode(self, ino: int) -> int:
         """An inode's type, and perhaps its mode, without reading the rest."""
         inode = self._inodes.get(ino)
-        return self._union.mode(ino) if inode is None else inode.mode
+        if inode is not None:
+            return inode.mode
+        return self._union.mode(ino) if ino < self._union.end else 0
 
     def parent(self, inode: Inode) -> int:
-        """The directory that a directory is in."""
+        """The directory that a directory is in. OSError ESTALE if it was removed and forgotten."""
+        if not inode.parent and inode.ino >= self._union.end:
+            raise OSError(errno.ESTALE, "in no directory")
         if not inode.parent:
             inode.parent = self._union.parent(inode.ino)
         return inode.parent
@@ -343,7 +347,7 @@ class Table:
                     last = max(last, inode.content)
                 else:
                     self._redo(change)
-            except (OSError, struct.error, KeyError) as error:
+            except (OSError, struct.error) as error:
                 raise FormatError(f"the journal of {upper.path} is damaged") from error
         for inode in changed.values():
             if inode.store is upper.contents:
@@ -368,6 +372,8 @@ class Table:
         elif inode is None:
             inode = self._inodes[ino] = Inode(ino, mode, (uid, gid), 0)
             self._next = max(self._next, ino + 1)
+        if stat.S_IFMT(inode.mode) != stat.S_IFMT(mode):
+            raise OSError(errno.EINVAL, "a file does not become another type of file")
         inode.level, inode.mode, inode.uid, inode.gid = Level.CHANGED, mode, uid, gid
         inode.links, inode.rdev = links, rdev
         inode.atime_ns, inode.mtime_ns, inode.ctime_ns = atime, mtime, ctime
