@@ -120,7 +120,8 @@ def test_udp_lengths_and_checksums_are_checked() -> None:
     assert udp.parse(packet_in(ipv4_frame(17, GATEWAY, good))) is not None
     unchecked = good[:6] + bytes(2) + good[8:]
     assert udp.parse(packet_in(ipv4_frame(17, GATEWAY, unchecked))) is not None
-    for bad in (good[:7], good[:-1], good[:-1] + b"?", good[:4] + b"\0\7" + good[6:]):
+    short, long = (unchecked[:4] + bytes([0, size]) + unchecked[6:] for size in (7, 13))
+    for bad in (good[:7], good[:-1], good[:-1] + b"?", short, long):
         packet = packet_in(ipv4_frame(17, GATEWAY, bad))
         assert udp.parse(packet) is None
 

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from tests.net.fake_guest import wait_until
@@ -92,6 +93,36 @@ def test_sockets_wait_while_the_work_is_blocked(loop: Loop, work: Work) -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_an_event_that_blocks_the_work_stops_the_others(loop: Loop, work: Work) -> None:
+    pipes = [os.pipe() for _ in range(3)]
+    seen: list[int] = []
+
+    def handle(reader: int, _happened: int) -> None:
+        seen.append(reader)
+        os.read(reader, 1)
+        work.is_blocked = True
+
+    def watch_all() -> None:
+        for reader, writer in pipes:
+            loop.watch(reader, READABLE, partial(handle, reader))
+            os.write(writer, b"x")
+
+    try:
+        loop.call(watch_all)
+        for count in (1, 2, 3):
+            wait_until(lambda: bool(work.is_blocked))
+            time.sleep(0.02)
+            assert len(seen) == count
+            work.is_blocked = False
+            loop.wake()
+        for reader, _ in pipes:
+            loop.call(partial(loop.forget, reader))
+    finally:
+        for reader, writer in pipes:
+            os.close(reader)
+            os.close(writer)
 
 
 def test_work_left_before_sleeping_is_never_missed(loop: Loop, work: Work) -> None:

@@ -140,6 +140,15 @@ def test_a_fin_that_overtakes_data_waits_for_it() -> None:
     assert peer.state() is State.CLOSE_WAIT
 
 
+def test_early_segments_inside_others_are_not_taken_twice() -> None:
+    peer = Peer()
+    text = bytes(range(200))
+    for begin, end in ((50, 60), (40, 100), (90, 120), (95, 97)):
+        assert peer.hear(ACK, text[begin:end], seq=peer.seq + begin) == b""
+    assert peer.hear(ACK, text[:45]) == text[:120]
+    assert peer.last().ack == peer.seq + 75
+
+
 def test_only_an_exact_reset_resets() -> None:
     peer = Peer()
     for wrong in (peer.seq + 1, peer.seq - 1, peer.seq + WINDOW_BYTES * 2):

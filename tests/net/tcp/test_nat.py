@@ -130,6 +130,9 @@ def test_a_guest_that_does_not_read_stops_the_host(guest: FakeGuest, listen: Lis
             peer.sendall(bytes(64 << 20))
         tcp = guest.network._router.tcp
         assert 0 < MAX_HELD_BYTES - tcp.budget.left <= sender.MAX_IN_FLIGHT_BYTES
+        before = time.process_time()
+        time.sleep(0.3)
+        assert time.process_time() - before < 0.1, "a stalled flow takes no processor time"
 
 
 def test_a_guest_without_buffers_stops_the_host_too(guest: FakeGuest, listen: Listen) -> None:
