@@ -30,7 +30,7 @@ from maquina.cpu.riscv.causes import (
 )
 from maquina.cpu.riscv.code_map import Block, CodeMap
 from maquina.cpu.riscv.csr_numbers import MENVCFG, MIE, STIMECMP
-from maquina.cpu.riscv.state import CODE_PAGE_STRIDE, VIEWS, HartState, View
+from maquina.cpu.riscv.state import CODE_PAGE_STRIDE, VIEWS, CodePage, HartState, View
 from maquina.cpu.riscv.time import NANOSECONDS_PER_TICK
 from maquina.jit import Library, Native, u64
 from maquina.machine.bell import Bell
@@ -196,9 +196,12 @@ class Hart:
         self._calls[views.forget_views.name](state.address.value)
 
     def run(self, limit: int) -> Exit:
-        """Execute until an exit, at most `limit` instructions. Raises what a device raised."""
+        """Execute until an exit, at most `limit` instructions, traps counted as one each.
+
+        Raises what a device raised.
+        """
         state = self.state
-        state.limit = u64(min(state.retired.value + limit, NEVER))
+        state.limit = u64(min(state.spent.value + limit, NEVER))
         self._calls[interpreter.run.name](state.address.value)
         if self._error is not None:
             error, self._error = self._error, None
@@ -208,6 +211,11 @@ class Hart:
     def step(self) -> Exit:
         """Execute one instruction, or take one trap or interrupt."""
         return self.run(1)
+
+    @property
+    def last_word(self) -> int:
+        """The instruction that the last `step` executed."""
+        return CodePage.at(self.state.scratch).word.value
 
     def stop(self) -> None:
         """Make the present or else the next `run` or `wait` return. Any thread may call it."""

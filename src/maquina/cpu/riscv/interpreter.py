@@ -418,7 +418,9 @@ HANDLERS = Table(u64, [h for line in TABLE for h in handlers_of(line)], "riscv.h
 @native(inline=True)
 def end_slice(hart: HartState) -> None:
     """Count what the slice has retired."""
-    hart.retired += u64(hart.slice - hart.budget) - hart.uncounted
+    used = u64(hart.slice - hart.budget)
+    hart.spent += used
+    hart.retired += used - hart.uncounted
     hart.slice = s64(0)
     hart.budget = s64(0)
     hart.uncounted = u64(0)
@@ -462,12 +464,12 @@ def run_slice(hart: HartState) -> None:
     serve_requests(hart)
     if hart.exit == EXIT_STOP:
         return
-    if hart.retired >= hart.limit:
+    if hart.spent >= hart.limit:
         hart.exit = EXIT_LIMIT
         return
     select_view(hart)
     take_interrupt(hart)
-    left = hart.limit - hart.retired
+    left = hart.limit - hart.spent
     if left > OVERSHOOT:
         hart.slice = s64(SLICE) if left - OVERSHOOT > SLICE else s64(left - OVERSHOOT)
         hart.budget = hart.slice

@@ -106,7 +106,8 @@ class HartState(Struct):
     exit: u64
     retired: u64  # instructions before this slice
     uncounted: u64  # budget that this slice spent on traps instead of instructions
-    limit: u64  # stop when `retired` reaches it
+    spent: u64  # instructions and traps before this slice
+    limit: u64  # stop when `spent` reaches it
     is_sbi: u64  # whether S-mode's ecall leaves native code
     hart_id: u64
 

@@ -75,7 +75,8 @@ class Encoding:
         word = self.match
         immediate = operands.get("imm", 0)
         for name, start in IN_IMMEDIATE.items():
-            immediate |= operands.get(name, 0) << start
+            if name in self.fields:
+                immediate |= operands.get(name, 0) << start
         for at, width, start in self.slices:
             word |= (immediate >> start & mask(width)) << at
         for name in self.fields:
