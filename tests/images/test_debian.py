@@ -41,11 +41,12 @@ def files_of(guest: Guest) -> dict[str, tuple[Node, bytes]]:
 
 
 def leftovers(cache: Cache) -> list[str]:
-    """What a request has left besides parts of downloads and locks."""
+    """Systems and answers in the cache, finished or not."""
     return [
         str(path.relative_to(cache.root))
-        for path in cache.root.rglob("*")
-        if path.is_file() and not {"locks", "packages", "indexes"} & set(path.parts)
+        for kind in ("guests", "layers")
+        for path in cache.root.joinpath(kind).glob("*")
+        if not path.name.startswith("modules-")
     ]
 
 

@@ -21,6 +21,8 @@ _DEVICES = {"console": (5, 1, 0o600), "null": (1, 3, 0o666), "kmsg": (1, 11, 0o6
 
 # For a system on the first virtio disk: load its drivers, wait for it, continue there.
 DISK_INIT = f"""#!/bin/sh
+/bin/busybox --install -s /bin
+export PATH=/bin
 mount -t devtmpfs devtmpfs /dev
 mount -t proc proc /proc
 cd /{MODULES} && while read -r module; do insmod "$module"; done < order
@@ -50,7 +52,8 @@ def build_initramfs(
     files: Mapping[str, bytes] | None = None,
     is_compressed: bool = False,
 ) -> bytes:
-    """The archive. `init` is a script for busybox's shell; `files` are executable ones to add."""
+    """The archive. `files` are executable ones to add. `init` is a script for busybox's shell: it
+    finds other programs once it has said `/bin/busybox --install -s /bin`."""
     out = io.BytesIO()
     archive = CpioWriter(out)
     known: set[str] = set()
@@ -60,7 +63,6 @@ def build_initramfs(
         archive.device(f"dev/{name}", stat.S_IFCHR | mode, os.makedev(major, minor))
     archive.file("bin/busybox", busybox.read_bytes(), 0o755)
     archive.symlink("bin/sh", "busybox")
-    # An init with applets by name: a static busybox finds itself for the others.
     archive.file("init", init.encode(), 0o755)
     for module in modules:
         archive.file(f"{MODULES}/{module.name}", module.read_bytes())

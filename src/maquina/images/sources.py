@@ -69,8 +69,13 @@ class AptConfiguration:
         return self.settings.get("acquire::check-valid-until", "true").lower() in _TRUE
 
 
-def read_configuration(etc_apt: Path = ETC_APT) -> AptConfiguration:
-    """The configuration in `etc_apt`. Unreadable files and unknown options are passed over."""
+def read_configuration() -> AptConfiguration:
+    """What apt on this host is told."""
+    return AptConfiguration(read_sources(ETC_APT), read_settings())
+
+
+def read_sources(etc_apt: Path) -> tuple[Source, ...]:
+    """The sources lists in a directory. Unreadable files and unknown options are passed over."""
     sources: list[Source] = []
     main = etc_apt / "sources.list"
     parts = etc_apt / "sources.list.d"
@@ -78,7 +83,24 @@ def read_configuration(etc_apt: Path = ETC_APT) -> AptConfiguration:
         sources += _one_line_style(_text(path))
     for path in sorted(parts.glob("*.sources")):
         sources += _deb822_style(_text(path))
-    return AptConfiguration(tuple(_expanded(sources)), _settings(etc_apt))
+    return tuple(_expanded(sources))
+
+
+def read_settings() -> dict[str, str]:
+    """The settings under `Acquire`, by lower-case name; none on a host without apt.
+
+    apt reads them itself: the syntax has nested scopes and includes.
+    """
+    apt_config = shutil.which("apt-config")
+    if apt_config is None:
+        return {}
+    command = [apt_config, "dump", "Acquire"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    lines = re.findall(r'^(\S+) "(.*)";$', done.stdout, re.MULTILINE)
+    return {name.lower(): value for name, value in lines}
 
 
 def without_credentials(url: str) -> str:
@@ -146,17 +168,3 @@ def _expanded(sources: list[Source]) -> Iterator[Source]:
         for uri in uris:
             if uri.startswith(("http://", "https://")):
                 yield Source(uri.rstrip("/"), source.suites, source.components, source.signed_by)
-
-
-def _settings(etc_apt: Path) -> dict[str, str]:
-    """apt's own reading of its configuration: the syntax has nested scopes and includes."""
-    apt_config = shutil.which("apt-config")
-    if apt_config is None:
-        return {}
-    command = [apt_config, "-o", f"Dir::Etc={etc_apt}", "dump", "Acquire"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    lines = re.findall(r'^(\S+) "(.*)";$', done.stdout, re.MULTILINE)
-    return {name.lower(): value for name, value in lines}
