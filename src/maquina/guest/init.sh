@@ -118,7 +118,7 @@ agent() {
     done
 }
 
-$box mkdir -p /dev/pts /dev/shm # the kernel has mounted /dev itself: devtmpfs.mount=1
+$box cp -a /.maquina/dev / # the kernel has mounted /dev itself: devtmpfs.mount=1
 $box mount -a -T /.maquina/fstab
 $box ifconfig lo 127.0.0.1
 # In the foreground: waiting for it, this shell reaps whatever process loses its parent.

@@ -58,7 +58,9 @@ class Feed:
     # -- as a PortBackend ----------------------------------------------------------------------
 
     def attach(self, port: GuestPort) -> None:
+        """The port asks later for what it cannot take now."""
         self._port = port
+        self._push()
 
     def write(self, data: bytes) -> int:
         return len(data)  # nobody listens
@@ -67,8 +69,7 @@ class Feed:
         with self._lock:
             self._push()
 
-    def guest_opened(self, is_open: bool) -> None:
-        """What was not taken is asked for by `ready`."""
+    def guest_opened(self, is_open: bool) -> None: ...
 
 
 class Drain:

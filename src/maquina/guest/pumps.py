@@ -11,12 +11,16 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 from maquina.guest.ports import Drain, Feed, Lock
 
 READ_BYTES = 1 << 16
 WRITE_BYTES = select.PIPE_BUF  # as much as a pipe that polls ready takes without blocking
 MAX_QUEUED_BYTES = 1 << 20  # a guest that writes faster than its reader reads waits beyond this
+
+
+Filter: TypeAlias = Callable[[bytes], bytes]
 
 
 class _Wakeable:
@@ -47,7 +51,9 @@ class _Wakeable:
 class Source:
     """Reads a file of the host for a program in the guest."""
 
-    def __init__(self, fd: int, lock: Lock) -> None:
+    def __init__(self, fd: int, lock: Lock, keys: Filter | None = None) -> None:
+        """`keys` sees what is read and answers what of it is for the guest."""
+        self._keys = keys
         self._room = threading.Event()
         self.feed = Feed(lock, self._room.set)
         self._file = _Wakeable(fd)
@@ -73,7 +79,7 @@ class Source:
                 self.feed.finish()
                 return
             self._room.clear()
-            self.feed.send(data)
+            self.feed.send(self._keys(data) if self._keys else data)
             if self.feed.size_bytes:
                 self._room.wait()
 

@@ -10,7 +10,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_IFDIR, S_IFREG
+from stat import S_ISLNK
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -167,10 +167,14 @@ class Materials:
 
 def _install(root: Stack, busybox: Path) -> None:
     """Give a root what our first process and agent are."""
-    from maquina.guest.files import DIRECTORY, guest_files
+    from maquina.guest.files import guest_files
 
-    directory = root.create(1, DIRECTORY.encode(), S_IFDIR | 0o755, ROOT_OWNER)
     for file in guest_files(busybox):
-        name = file.path.rpartition("/")[2].encode()
-        inode = root.create(directory.ino, name, S_IFREG | file.mode, ROOT_OWNER)
-        root.write_from(inode.ino, 0, [memoryview(file.data)])
+        directory, _, name = file.path.rpartition("/")
+        parent = root.find(directory).ino
+        if S_ISLNK(file.mode):
+            root.symlink(parent, name.encode(), file.data, ROOT_OWNER)
+            continue
+        inode = root.create(parent, name.encode(), file.mode, ROOT_OWNER)
+        if file.data:
+            root.write_from(inode.ino, 0, [memoryview(file.data)])

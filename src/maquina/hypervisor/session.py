@@ -21,7 +21,7 @@ from maquina.devices.virtio.console import Console
 from maquina.errors import ImageError
 from maquina.guest.agent import MAX_PORTS, Agent, Command
 from maquina.guest.ports import Feed, SerialLine, Terminal
-from maquina.guest.pumps import Sink, Source
+from maquina.guest.pumps import Filter, Sink, Source
 from maquina.hypervisor.recipes import Materials, Wanted
 from maquina.machine.backends import CharBackend, PortBackend
 
@@ -74,8 +74,7 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            for sink in self._sinks:
-                sink.swallow()
+            self.abort()
         self.close()
 
     def close(self) -> None:
@@ -86,28 +85,48 @@ class Session:
 
     # -- what a session can be for -------------------------------------------------------------
 
-    def start_command(self, argv: Sequence[str], streams: tuple[int | None, int, int]) -> Command:
+    def start_command(
+        self,
+        argv: Sequence[str],
+        streams: tuple[int | None, int, int],
+        variables: dict[str, str] | None = None,
+    ) -> Command:
         """Run a command with files as its standard input (None: empty), output and error."""
         feed = None if streams[0] is None else self._source(streams[0]).feed
         sinks = [self._sink(fd) for fd in streams[1:]]
         self._start_guest(Terminal(Feed(self.lock), len))
         drains = [sink.drain for sink in sinks]
-        command = self.agent.start(argv, (feed, drains[0], drains[1]))
+        command = self.agent.start(argv, (feed, drains[0], drains[1]), variables=variables)
         for sink in sinks:  # nobody reads on: what a pipe would tell the command
             sink.on_broken = lambda: command.signal("PIPE")
         return command
 
     def start_terminal(
-        self, argv: Sequence[str], files: tuple[int, int], variables: dict[str, str]
+        self,
+        argv: Sequence[str],
+        files: tuple[int, int],
+        variables: dict[str, str],
+        keys: Filter | None = None,
     ) -> Command:
-        """Run a command, a login shell if it is empty, on a terminal: input and output."""
-        self._start_guest(Terminal(self._source(files[0]).feed, self._sink(files[1]).put))
+        """Run a command, a login shell if it is empty, on a terminal: input and output.
+
+        `keys` sees what is typed and answers what of it is for the guest.
+        """
+        feed = self._source(files[0], keys).feed
+        self._start_guest(Terminal(feed, self._sink(files[1]).put))
         return self.agent.start_on_terminal(argv, directory="/root", variables=variables)
 
-    def start_bare(self, files: tuple[int | None, int]) -> None:
+    def start_bare(self, files: tuple[int | None, int], keys: Filter | None = None) -> None:
         """Start any system, with files as the two directions of its serial port."""
-        feed = Feed(self.lock) if files[0] is None else self._source(files[0]).feed
+        feed = Feed(self.lock) if files[0] is None else self._source(files[0], keys).feed
         self._start(SerialLine(feed, self._sink(files[1]).put), None)
+
+    def abort(self) -> None:
+        """Switch the machine off now; whoever waits for its command hears that there is none."""
+        for sink in self._sinks:
+            sink.swallow()
+        if self.machine is not None:
+            self.machine.stop()
 
     def resize(self, columns: int, rows: int) -> None:
         """The terminal has another size now."""
@@ -172,8 +191,8 @@ class Session:
         self.machine.on_end.append(self.agent.hang_up)
         self.machine.start()
 
-    def _source(self, fd: int) -> Source:
-        source = Source(fd, self.lock)
+    def _source(self, fd: int, keys: Filter | None = None) -> Source:
+        source = Source(fd, self.lock, keys)
         source.start()
         self._pumps.callback(source.close)
         return source
