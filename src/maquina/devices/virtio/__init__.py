@@ -2,5 +2,6 @@
 
 Reading order: `device`, what a virtio device is; `rng`, the smallest; `queue` and `buffers`, how
 requests travel; `status` and `common_config`, how driver and device agree; `transport_pci`, how
-they reach each other. Then the devices: `block`, `net`, `console`, `fs`.
+they reach each other. Then the devices: `block`; `net` and its `checksums`; `console` and
+`console_port`; `fs`, which speaks FUSE.
 """
