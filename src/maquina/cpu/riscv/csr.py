@@ -119,8 +119,8 @@ WRITABLE = {
     **{MHPMEVENT3 + n: 0 for n in range(29)},
     **{MHPMCOUNTER3 + n: 0 for n in range(29)},
     **{HPMCOUNTER3 + n: 0 for n in range(29)},
-    **{PMPCFG0 + n: ALL for n in range(0, 16, 2)},
-    **{PMPADDR0 + n: ALL for n in range(64)},
+    **{PMPCFG0 + n: ALL if n < PMP_ENTRIES // 4 else 0 for n in range(0, 16, 2)},
+    **{PMPADDR0 + n: ALL if n < PMP_ENTRIES else 0 for n in range(64)},
 }  # fmt: skip
 
 EXISTS = Table(u8, [int(number in WRITABLE) for number in range(4096)], "riscv.csr_exists")
