@@ -3,8 +3,9 @@
 Reading order: `table` (what an instruction is), `rv_i`, `rv_m`, ... (the instructions), `isa` (all
 of them), `state` (a hart's state, records, code pages, views), `mmu`, `memory`, `views` (from a
 virtual address to the host's), `code` (decoded instructions and how they stay true), `csr`,
-`traps`, `time` (the privileged architecture), `decoder`, `operands`, `interpreter` (from the table
-to a threaded interpreter), `hart` (the Python object).
+`traps`, `floating`, `time` (the privileged architecture), `decoder`, `operands`, `dispatch`,
+`handlers`, `interpreter` (from the table to a threaded interpreter), `hart` (the Python object),
+`disassembler` and `trace` (instructions as text).
 
 All of it but `hart` is native Python: `Hart(accel="reference")` runs the same code in CPython.
 """

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, MutableSequence
 from functools import cache
 from typing import Any, Literal, overload
 
-from maquina.cpu.riscv import code, csr, interpreter, traps, views
+from maquina.cpu.riscv import code, csr, dispatch, interpreter, traps, views
 from maquina.cpu.riscv.causes import (
     ADUE,
     EXIT_CALL,
@@ -72,7 +72,7 @@ MmioWrite = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_ui
 @cache
 def library() -> Library:
     """The interpreter as machine code, shared by all harts of the process."""
-    return Library([*ENTRIES, interpreter.decode, interpreter.go_on])
+    return Library([*ENTRIES, interpreter.decode, dispatch.go_on])
 
 
 class Registers(MutableSequence[int]):
@@ -179,10 +179,10 @@ class Hart:
         state.scratch = u64(self._scratch.address)
         if self.accel == "interp":
             state.decode_handler = u64(library().address(interpreter.decode))
-            state.continue_handler = u64(library().address(interpreter.go_on))
+            state.continue_handler = u64(library().address(dispatch.go_on))
         else:
             state.decode_handler = interpreter.decode.stand_in
-            state.continue_handler = interpreter.go_on.stand_in
+            state.continue_handler = dispatch.go_on.stand_in
 
     # -- running -------------------------------------------------------------------------------
 
@@ -305,7 +305,7 @@ class Hart:
     def write_csr(self, number: int, value: int) -> None:
         """Write a register as M-mode would."""
         self._calls[csr.write_csr.name](self.state.address.value, number, value)
-        if self.state.changed.value == interpreter.FORGET_ALL:
+        if self.state.changed.value == dispatch.FORGET_ALL:
             self._calls[views.forget_views.name](self.state.address.value)
         self.state.changed = u64(0)
 
