@@ -328,3 +328,15 @@ def test_waiting_for_another_run_is_told(mirror: FakeMirror, keyring: Path, cach
             assert draft is not None
             draft.mkdir()
     assert notes == ["waiting for another run that is preparing the same files"]
+
+
+def test_prune_removes_what_killed_processes_left(cache: Cache) -> None:
+    for name in ("layers/.unfinished-trixie-1", "layers/..unfinished-trixie-2.abcd"):
+        (cache.root / name).mkdir(parents=True)
+    with cache.making("kernels", "k") as draft:
+        assert draft is not None
+        draft.mkdir()
+        cache.prune()
+        assert draft.exists()  # somebody is at it
+    assert list((cache.root / "layers").iterdir()) == []
+    assert cache.path("kernels", "k").exists()

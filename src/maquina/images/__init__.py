@@ -22,6 +22,9 @@ Reading order:
     configure     what the base packages' scripts would do; `certificates`, `mirrors` parts of it
     kernels       Debian's kernels, their modules and command lines
     modules       reading and ordering modules; `strip` takes off what loading does not need
+    trees         going through the files of layers
+    cpio          archives the kernel unpacks; `initramfs` makes one with busybox and modules
+    disks         the same system on a disk of its own
     cache         where all is kept, shared by concurrent runs
     progress      telling a person how far it is
 """

@@ -157,7 +157,7 @@ def _write_system(
     unpacked.sort(key=dpkg.package_name)
     configure(writer, unpacker.kept)
     names = {dpkg.package_name(each): "postinst" in each.control for each in unpacked}
-    done = {name for name, has in names.items() if name in base and is_configured(name, has)}
+    done = {name for name, has in names.items() if is_configured(name, has, name in base)}
     existing = {path for each in unpacked for path in each.paths}
     dpkg.write_alternatives(writer, dpkg.alternatives(unpacked), existing)
     dpkg.write_database(writer, archive.architecture, unpacked, done)

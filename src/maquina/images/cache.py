@@ -125,7 +125,17 @@ class Cache:
         for entry in self.entries():
             if entry.used_at <= before and self._remove_idle(entry):
                 freed += entry.size_bytes
+        for path in self.root.glob(f"*/.*{_UNFINISHED.strip('.')}*"):
+            self._remove_abandoned(path)
         return freed
+
+    def _remove_abandoned(self, path: Path) -> None:
+        """Remove what a killed process was making, unless somebody has begun it again."""
+        name = path.name.partition(_UNFINISHED)[2]
+        if path.name.startswith("." + _UNFINISHED):
+            name = name.rpartition(".")[0]  # a layer's writer adds a word of its own
+        if name:
+            self._remove_idle(Entry(path.parent.name, name, path, 0, 0.0))
 
     def _remove_idle(self, entry: Entry) -> bool:
         fd = self._open_lock(entry.kind, entry.name)

@@ -21,7 +21,7 @@ from maquina.images.progress import SILENT, Progress
 DEFAULT_SUITE = "trixie"
 SMALL = "small"  # the kernel of the suite that has it in a package of its own
 ARCHITECTURE = "riscv64"
-RECIPE = 2  # counts the changes to what is built: systems of another recipe are not reused
+RECIPE = 3  # counts the changes to what is built: systems of another recipe are not reused
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")  # Debian Policy 5.6.1: suites and packages alike
 
 

@@ -3,7 +3,8 @@
 A hundred scripts take a minute and more inside an emulated machine. Those of the base packages do
 little, and the same every time: copy a default, make a directory, a link, the password files. All
 of it is below, package by package, so that these packages can be recorded as configured and apt
-works at once. `CONFIGURED` names them; any other package keeps its scripts for dpkg.
+works at once. `SCRIPTED` names them; any other package keeps its script for dpkg, which runs it
+the next time apt is used in the guest, or at `dpkg --configure -a`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from maquina.images.certificates import CERTIFICATES, write_certificates
 from maquina.storage.layers.writer import LayerWriter
 
-# Packages without a script in this list need none; those with one have its effect below.
+# The base packages that have such a script, in one suite or another.
 SCRIPTED = frozenset({
     "apt", "base-files", "base-passwd", "bash", "ca-certificates", "dash", "debconf",
     "debian-archive-keyring", "debianutils", "dpkg", "gzip", "init-system-helpers", "iproute2",
@@ -93,9 +94,9 @@ _PAM_NOTED = {
 }
 
 
-def is_configured(name: str, has_script: bool) -> bool:
-    """Whether a package has nothing left to do for dpkg."""
-    return not has_script or name in SCRIPTED or name.startswith(PYTHON)
+def is_configured(name: str, has_script: bool, is_base: bool) -> bool:
+    """Whether a package has nothing left to do for dpkg: no script, or one done here."""
+    return not has_script or (is_base and (name in SCRIPTED or name.startswith(PYTHON)))
 
 
 def keeps(path: str) -> bool:
