@@ -6,6 +6,7 @@ import fcntl
 import re
 import stat
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pysequoia
@@ -22,7 +23,9 @@ from maquina.errors import (
 )
 from maquina.images import Guest, debian
 from maquina.images.cache import Cache
+from maquina.images.download import Downloader, Wanted
 from maquina.images.guest import MODULES
+from maquina.images.sources import AptConfiguration
 from maquina.images.trees import Node, walk
 from maquina.storage.layers.layer import Layer
 
@@ -279,6 +282,7 @@ def test_two_requests_at_once_do_the_work_once(
     assert len(guests) == 3
     assert guests[0] == guests[1] == guests[2]
     assert len(mirror.fetched("mawk")) == 1
+    assert len(mirror.fetched("trixie/InRelease")) == 1
 
 
 def test_a_full_disk(
@@ -340,3 +344,20 @@ def test_prune_removes_what_killed_processes_left(cache: Cache) -> None:
         assert draft.exists()  # somebody is at it
     assert list((cache.root / "layers").iterdir()) == []
     assert cache.path("kernels", "k").exists()
+
+
+def test_a_stopped_download_leaves_a_part(
+    mirror: FakeMirror, keyring: Path, cache: Cache, tmp_path: Path
+) -> None:
+    data = mirror.files["pool/libc6_2.41.deb"]
+    wanted = Wanted(
+        f"{mirror.url}/pool/libc6_2.41.deb", tmp_path / "x", sha256(data).hexdigest(), len(data)
+    )
+    with Downloader(AptConfiguration()) as downloader:
+        downloader.stop()
+        with pytest.raises(NetworkError, match="stopped"):
+            downloader.fetch([wanted], "a package")
+    assert not wanted.path.exists()
+    with Downloader(AptConfiguration()) as downloader:
+        downloader.fetch([wanted], "a package")
+    assert wanted.path.read_bytes() == data

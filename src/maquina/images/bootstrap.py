@@ -21,7 +21,7 @@ from maquina.errors import NetworkError
 from maquina.images import dpkg
 from maquina.images.archive import Archive, Tools, Trust, find_archive
 from maquina.images.cache import Cache
-from maquina.images.catalog import ARCHITECTURE, RECIPE, SMALL, Request
+from maquina.images.catalog import ARCHITECTURE, RECIPE, SMALL, Request, remembered
 from maquina.images.configure import configure, is_configured, keeps
 from maquina.images.deb import Deb
 from maquina.images.download import Downloader
@@ -48,7 +48,7 @@ DEFAULT_PACKAGES = ("apt", "ca-certificates", "iproute2", "python3")
 BUSYBOX = "busybox-static"
 
 
-def bootstrap(cache: Cache, wanted: Request, progress: Progress) -> Guest:
+def bootstrap(cache: Cache, wanted: Request, progress: Progress, refresh: bool) -> Guest:
     """Build what was asked for, reusing every part that is the same as before."""
     configuration = read_configuration()
     trust = Trust(configuration, (Path(wanted.keyring),) if wanted.keyring else ())
@@ -56,13 +56,20 @@ def bootstrap(cache: Cache, wanted: Request, progress: Progress) -> Guest:
         cache.held("guests", f"{wanted.key}.json", progress),
         Downloader(configuration, progress) as downloader,
     ):
+        done = None if refresh else remembered(cache, wanted.key)
+        if done is not None:  # by the run that held the lock
+            return done
         tools = Tools(cache, downloader, progress)
         archive = find_archive(tools, wanted.suite, ARCHITECTURE, trust, wanted.mirror)
         choice = _choose(archive, wanted.packages)
         with ThreadPoolExecutor(1, thread_name_prefix="kernel") as beside:
             kernel = beside.submit(_kernel, tools, archive, wanted, trust)
-            system = _system(tools, archive, choice, trust)
-            guest = _guest(cache, archive, system, *kernel.result())
+            try:
+                system = _system(tools, archive, choice, trust)
+                guest = _guest(cache, archive, system, *kernel.result())
+            except BaseException:
+                downloader.stop()
+                raise
         path = cache.path("guests", f"{wanted.key}.json")
         draft = path.with_suffix(".draft")
         draft.write_text(guest.dump(cache.root))

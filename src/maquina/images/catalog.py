@@ -77,7 +77,7 @@ def debian(  # noqa: PLR0913, PLR0917  each is an option of the command line
     if guest is None:
         from maquina.images.bootstrap import bootstrap
 
-        guest = bootstrap(cache, wanted, progress)
+        guest = bootstrap(cache, wanted, progress, refresh)
     return guest
 
 

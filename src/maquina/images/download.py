@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -68,6 +68,7 @@ class Downloader:
         self._progress = progress
         self._clients: dict[str, httpx.Client] = {}
         self._opening = Lock()
+        self._stopped = Event()
         self._pool = ThreadPoolExecutor(STREAMS, thread_name_prefix="download")
 
     def __enter__(self) -> Downloader:
@@ -79,9 +80,14 @@ class Downloader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
         for client in self._clients.values():
             client.close()
+
+    def stop(self) -> None:
+        """Break off what is under way, in all threads: nobody waits for it any more."""
+        self._stopped.set()
 
     def read(self, url: str) -> bytes:
         """A small file as it is now. NetworkError; NotThereError if the mirror lacks it."""
@@ -158,6 +164,8 @@ class Downloader:
                         break  # too long to be right; the hash will tell
                     file.write(chunk)
                     task.advance(len(chunk))
+                    if self._stopped.is_set():
+                        raise NetworkError(f"the download of {wanted.name} was stopped")
 
     def _persist(self, url: str, attempt: Callable[[], T]) -> T:
         """Try again after what may pass: lost connections, overloaded servers."""

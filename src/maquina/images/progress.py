@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,6 +84,7 @@ class RichProgress:
 
     def __init__(self) -> None:
         self._bars: Bars | None = None
+        self._starting = Lock()  # two pieces of work may begin at once
 
     def __enter__(self) -> RichProgress:
         return self
@@ -104,26 +106,31 @@ class RichProgress:
         self._started().console.print(message, highlight=False, markup=False)
 
     def _started(self) -> Bars:
-        if self._bars is None:
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                Progress,
-                TaskProgressColumn,
-                TextColumn,
-                TimeRemainingColumn,
-            )
+        with self._starting:
+            if self._bars is None:
+                self._bars = self._drawn()
+            return self._bars
 
-            self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TimeRemainingColumn(compact=True),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._bars.start()
-        return self._bars
+    def _drawn(self) -> Bars:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        bars.start()
+        return bars
 
 
 class _Notes(Silent):
