@@ -104,6 +104,7 @@ def _wanted(options: dict[str, Any]) -> Wanted:
 
     return Wanted(
         guest=_guest(options),
+        name=options["image"] or "maquina",
         kernel=options["kernel"],
         initrd=options["initrd"],
         firmware=options["firmware"],
@@ -129,14 +130,15 @@ def _guest(options: dict[str, Any]) -> Guest | None:
         raise UsageError(f"no image {image!r}", "use debian, or --kernel for a system of your own")
     from maquina.images import debian, on_terminal
 
-    return debian(
-        options["suite"],
-        options["packages"],
-        options["guest_kernel"],
-        options["mirror"],
-        options["keyring"],
-        on_terminal(),
-    )
+    with on_terminal() as progress:
+        return debian(
+            options["suite"],
+            options["packages"],
+            options["guest_kernel"],
+            options["mirror"],
+            options["keyring"],
+            progress,
+        )
 
 
 def _drive(text: str) -> Drive:

@@ -98,6 +98,7 @@ class Agent:
         self.lock = lock
         self.is_ready = threading.Event()
         self._console: Console | None = None
+        self._size: tuple[int, int] | None = None
         self._before: list[bytes] = []
         self._feed: Feed | None = None
         self._commands: dict[int, Command] = {}
@@ -106,6 +107,8 @@ class Agent:
     def plug(self, console: Console, terminal: PortBackend) -> None:
         """Take the ports that the agent and the guest's terminal have; before the guest starts."""
         self._console = console
+        if self._size is not None:
+            console.resize(*self._size)
         self._feed = Feed(self.lock)
         drain = Drain(Lines(self._hear))
         backends = ((terminal, True), (self._feed, False), (drain, False))
@@ -160,6 +163,7 @@ class Agent:
     def resize(self, columns: int, rows: int) -> None:
         """The terminals have another size now."""
         with self.lock:
+            self._size = (columns, rows)
             if self._console is not None:
                 self._console.resize(columns, rows)
 

@@ -43,6 +43,7 @@ class Wanted:
     """A machine as a person describes it. With `guest`, its root is a copy-on-write stack."""
 
     guest: Guest | None = None
+    name: str = "maquina"
     kernel: Path | None = None
     initrd: Path | None = None
     firmware: Path | None = None
@@ -112,7 +113,9 @@ class Materials:
 
         kernel = guest.kernel.stock if self.wanted.is_stock else guest.kernel.tuned
         root = f"root={ROOT_TAG} rootfstype=virtiofs rw"
-        return " ".join(filter(None, (kernel, root, BOOT_WORDS, GIVE_UP, self.wanted.append)))
+        name = f"hostname={self.wanted.name}"
+        words = (kernel, root, BOOT_WORDS, name, GIVE_UP, self.wanted.append)
+        return " ".join(filter(None, words))
 
     @property
     def network_call(self) -> tuple[str, ...] | None:
