@@ -53,6 +53,7 @@ class Configuration:
     memory_bytes: int = 1 << 30
     harts: int = 1
     accel: str = "interp"
+    trace: Callable[[str], None] | None = None  # is given a line for each instruction
     kernel: Path | None = None
     initrd: Path | None = None
     firmware: Path | None = None

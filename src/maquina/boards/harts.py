@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from maquina.boards.configuration import Configuration
+from maquina.boards.tracing import TracedHart
 from maquina.cpu.riscv.causes import ADUE, STCE
 from maquina.cpu.riscv.code_map import Block, CodeMap
 from maquina.cpu.riscv.csr_numbers import (
@@ -48,8 +49,11 @@ def make_harts(
         raise UsageError(f"no accelerator {wanted.accel!r}", f"use {' or '.join(get_args(Accel))}")
     accel: Accel = "reference" if wanted.accel == "reference" else "interp"
     code = CodeMap(memory)
-    harts = Harts(Hart(number, memory, bus, accel, code) for number in range(wanted.harts))
+    kind = Hart if wanted.trace is None else TracedHart
+    harts = Harts(kind(number, memory, bus, accel, code) for number in range(wanted.harts))
     for hart in harts:
+        if isinstance(hart, TracedHart) and wanted.trace is not None:
+            hart.tell = wanted.trace
         if wanted.firmware is None:
             _prepare_for_kernel(hart)
         hart.state.clock_origin = u64(clock_origin_ns)

@@ -12,7 +12,7 @@ import click
 import maquina as package
 from maquina.errors import MaquinaError, UsageError
 
-COMMANDS = ("run",)
+COMMANDS = ("run", "pull", "images", "disk", "doctor")
 TROUBLE, TROUBLE_OF_RUN, USAGE = 1, 125, 2
 
 

@@ -32,7 +32,10 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--pcap", type=FILE, help="Record the network traffic in this file.")
 @click.option(
-    "--drive", multiple=True, metavar="FILE[,format=NAME][,ro]", help="Attach a disk image."
+    "--drive",
+    multiple=True,
+    metavar="FILE[,format=NAME][,ro][,backing]",
+    help="Attach a disk image; backing allows the image it lies on.",
 )
 @click.option("--kernel", type=FILE, help="Start this kernel.")
 @click.option("--initrd", type=FILE, help="With this initial RAM disk.")
@@ -48,6 +51,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--mirror", help="A Debian mirror  [default: as apt has it].")
 @click.option("--keyring", type=FILE, help="Keys to believe instead of the host's.")
+@click.option("--trace", type=FILE, help="Write every instruction to this file. Slow.")
 @click.option("--stock", is_flag=True, help="Boot with Debian's own kernel command line.")
 @click.option("--tty", is_flag=True, help="Give the command a terminal.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the command.")
@@ -117,6 +121,7 @@ def _wanted(options: dict[str, Any]) -> Wanted:
         has_network=options["network"] == "user",
         published=tuple(map(parse_publication, options["publish"])),
         capture=options["pcap"],
+        trace=options["trace"],
     )
 
 
@@ -142,21 +147,22 @@ def _guest(options: dict[str, Any]) -> Guest | None:
 
 
 def _drive(text: str) -> Drive:
-    """Read FILE[,format=F][,ro]."""
+    """Read FILE[,format=NAME][,ro][,backing]."""
     from maquina.hypervisor.recipes import Drive
 
     name, *words = text.split(",")
     image_format = None
-    is_read_only = False
     for word in words:
-        key, _, value = word.partition("=")
-        if key == "format" and value:
-            image_format = value
-        elif word == "ro":
-            is_read_only = True
-        else:
-            raise UsageError(f"{word!r} says nothing about a drive", "use format=NAME or ro")
-    return Drive(path=Path(name), format=image_format, is_read_only=is_read_only)
+        if word.startswith("format="):
+            image_format = word.removeprefix("format=")
+        elif word not in ("ro", "backing"):
+            raise UsageError(f"{word!r} says nothing of a drive", "use format=NAME, ro or backing")
+    return Drive(
+        path=Path(name),
+        format=image_format,
+        is_read_only="ro" in words,
+        may_have_backing="backing" in words,
+    )
 
 
 def _variables(words: tuple[str, ...]) -> dict[str, str]:

@@ -15,9 +15,11 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from maquina.errors import UsageError
+from maquina.errors import HostError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from maquina.boards.configuration import NetworkCard
     from maquina.images import Guest
     from maquina.machine.backends import BlockBackend
@@ -36,6 +38,7 @@ class Drive:
     path: Path
     format: str | None = None
     is_read_only: bool = False
+    may_have_backing: bool = False  # an overlay that may open the image it lies on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class Wanted:
     has_network: bool = True
     published: tuple[Publication, ...] = ()
     capture: Path | None = None
+    trace: Path | None = None
 
     def check(self) -> None:
         """UsageError for what does not go together."""
@@ -85,6 +89,7 @@ class Materials:
         with ExitStack() as stack:
             self.drives = [self._open_drive(drive, stack) for drive in wanted.drives]
             self.card = self._open_network(stack) if wanted.has_network else None
+            self.trace = self._open_trace(wanted.trace, stack) if wanted.trace else None
             self.root = self._open_root(wanted.guest, stack) if wanted.guest else None
             self._stack = stack.pop_all()
 
@@ -133,9 +138,23 @@ class Materials:
     def _open_drive(self, drive: Drive, stack: ExitStack) -> BlockBackend:
         from maquina.storage.formats import open_image
 
-        image = open_image(drive.path, image_format=drive.format, read_only=drive.is_read_only)
+        image = open_image(
+            drive.path,
+            image_format=drive.format,
+            read_only=drive.is_read_only,
+            allow_backing=drive.may_have_backing,
+        )
         stack.callback(image.close)
         return image
+
+    def _open_trace(self, path: Path, stack: ExitStack) -> Callable[[str], None]:
+        try:
+            file = stack.enter_context(path.open("w"))
+        except OSError as error:
+            raise HostError(
+                f"cannot write the trace {path} ({error.strerror})", "choose another file"
+            ) from error
+        return lambda line: print(line, end="", file=file)
 
     def _open_network(self, stack: ExitStack) -> NetworkCard:
         from maquina.boards.configuration import NetworkCard

@@ -174,6 +174,7 @@ class Session:
                 memory_bytes=wanted.memory_bytes,
                 harts=wanted.harts,
                 accel=wanted.accel,
+                trace=made.trace,
                 kernel=guest.kernel.image if guest and not wanted.kernel else wanted.kernel,
                 initrd=wanted.initrd,
                 firmware=wanted.firmware,
