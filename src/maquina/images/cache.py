@@ -178,6 +178,7 @@ def host_limits(path: Path) -> Iterator[None]:
             errno.ENOSPC: "make room, or set XDG_CACHE_HOME to a disk that has some",
             errno.EDQUOT: "your quota is used up; set XDG_CACHE_HOME to another disk",
             errno.EACCES: "set XDG_CACHE_HOME to a directory that you may write",
+            errno.ENOTDIR: "set XDG_CACHE_HOME to a directory",
             errno.EROFS: "set XDG_CACHE_HOME to a directory that can be written",
         }
         if error.errno not in remedies:

@@ -99,7 +99,7 @@ def _verified(signed: bytes, keyrings: Sequence[Path]) -> str:
         verified = pysequoia.verify(bytes=signed, store=lambda _ids: certificates)
     except Exception as error:  # what it raises for a bad signature is documented nowhere
         raise SignatureError(
-            f"no known key has signed the mirror's index ({error})",
+            f"no known key has signed the mirror's index ({_reason(error)})",
             "use another mirror, or name a file with its keys with --keyring",
         ) from error
     if not verified.valid_sigs or verified.bytes is None:
@@ -117,10 +117,15 @@ def _certificates(keyrings: Sequence[Path]) -> list[object]:
         except Exception as error:
             if len(keyrings) == 1:
                 raise FormatError(
-                    f"{path} cannot be read as a keyring ({error})",
+                    f"{path} cannot be read as a keyring ({_reason(error)})",
                     "name a file of OpenPGP public keys",
                 ) from error
     return found
+
+
+def _reason(error: Exception) -> str:
+    """What an OpenPGP error says, without the trace that may follow it."""
+    return str(error).partition("\n")[0]
 
 
 def _check_freshness(release: Release, suite: str) -> None:
