@@ -14,7 +14,7 @@ def parse_size(text: str) -> int:
     """Bytes; ValueError if it is no size. Units are binary."""
     match = SYNTAX.fullmatch(text.strip())
     if match is None:
-        raise ValueError(text)
+        raise ValueError(f"{text!r} is no size")
     return int(float(match[1]) * (1 << UNITS[match[2].lower()]))
 
 

@@ -44,14 +44,19 @@ class Log:
             self._size -= len(self._pieces.popleft())
         return len(data)
 
+    @property
+    def text(self) -> str:
+        """All that is kept."""
+        return b"".join(self._pieces).decode(errors="replace")
+
     def last_lines(self) -> str:
         """The end of it, indented."""
-        lines = b"".join(self._pieces).decode(errors="replace").splitlines()
+        lines = self.text.splitlines()
         return "".join(f"\n    {line.rstrip()}" for line in lines[-LAST_LINES:])
 
 
 class Session:
-    """A machine for one purpose: call one of the `start` methods, then `wait`, then `close`."""
+    """A machine for one purpose: call a `start` method, then `wait`, then `close`."""
 
     def __init__(self, wanted: Wanted) -> None:
         """MaquinaError if something that the machine is made of cannot be opened."""
@@ -91,10 +96,14 @@ class Session:
         streams: tuple[int | None, int, int],
         variables: dict[str, str] | None = None,
     ) -> Command:
-        """Run a command with files as its standard input (None: empty), output and error."""
+        """Run a command with files as its standard input (None: empty), output and error.
+
+        The first one starts the machine; more may run beside it.
+        """
+        if self.machine is None:
+            self._start_guest(Terminal(Feed(self.lock), len))
         feed = None if streams[0] is None else self._source(streams[0]).feed
         sinks = [self._sink(fd) for fd in streams[1:]]
-        self._start_guest(Terminal(Feed(self.lock), len))
         drains = [sink.drain for sink in sinks]
         command = self.agent.start(argv, (feed, drains[0], drains[1]), variables=variables)
         for sink in sinks:  # nobody reads on: what a pipe would tell the command
@@ -137,6 +146,8 @@ class Session:
     def wait(self, command: Command, timeout_s: float | None = None) -> int | None:
         """The command's status, when its output is complete; None if the time is over before.
 
+        Afterwards its ports may be used by other commands.
+
         ImageError if the guest ended before its command did.
         """
         if not command.ended.wait(timeout_s):
@@ -147,6 +158,7 @@ class Session:
                 "the guest ended before its command did", f"its last words:{self.log.last_lines()}"
             )
         command.drained.wait(LINGER_S)
+        self.agent.forget(command)
         return command.status
 
     def wait_bare(self, timeout_s: float | None = None) -> int | None:
