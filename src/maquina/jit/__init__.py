@@ -11,10 +11,11 @@
 
 Reading order: `words` and `integers` (numbers), `layout` (views of memory), `traps`, `native`
 (the decorator), `forms` (calls with a meaning of their own), `atomics`, `compiler` (to LLVM text),
-`entries`, `fingerprint`, `cache`, `link`, `library` (to machine code, kept on disk). Floating
-point: `floats` (operations), `fenv` (flags and rounding), and what they need beyond a host's
-instructions: `softfloat`, `hostfloats`, `mxcsr`. The guide for writers is docs/native.md. Nothing
-here knows a processor that is emulated; importing this package does not import LLVM.
+`division` (what hosts lack), `entries`, `names`, `fingerprint`, `cache`, `link`, `library` (to
+machine code, kept on disk), `profile`. Floating point: `floats` (operations), `fenv` (flags and
+rounding), and what they need beyond a host's instructions: `softfloat`, `hostfloats`, `mxcsr`.
+The guide for writers is docs/native.md. Nothing here knows a processor that is emulated;
+importing this package does not import LLVM.
 """
 
 from maquina.jit.atomics import (

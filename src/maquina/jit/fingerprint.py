@@ -54,17 +54,25 @@ class _Walk:
         self.notes.append(text)
 
     def value(self, value: Any) -> None:
-        if type(value) in PLAIN or isinstance(value, Word | Float):
-            self.notes.append(f"{type(value).__name__} {value!r}")
-            return
-        number = self.numbers.get(id(value))
-        if number is None:
-            number = self.numbers[id(value)] = len(self.numbers)
-            self.keep.append(value)
-            self.waiting.append(value)
-        self.notes.append(f"#{number}")
+        self.values((value,))
+
+    def values(self, values: Iterable[Any]) -> None:
+        notes, numbers = self.notes, self.numbers
+        for value in values:
+            if type(value) in PLAIN:
+                notes.append(repr(value))
+                continue
+            number = numbers.get(id(value))
+            if number is None:
+                number = numbers[id(value)] = len(numbers)
+                self.keep.append(value)
+                self.waiting.append(value)
+            notes.append(f"#{number}")
 
     def look_into(self, value: Any) -> None:
+        if isinstance(value, Word | Float):
+            self.note(repr(value))
+            return
         if isinstance(value, FunctionType) and _is_given(value.__module__):
             self.note(f"{value.__module__}.{value.__qualname__}")
             return
@@ -77,8 +85,10 @@ class _Walk:
         self.members(getattr(value, "__dict__", {}))
 
     def native(self, function: Native[..., Any]) -> None:
-        self.note(f"native {function.name}")
-        self.members(function.options)
+        flags = f"{function.inline} {function.cold} {function.external} {function.convention}"
+        self.note(f"native {function.name} {flags}")
+        if "types" in function.options:
+            self.members(function.options["types"])
         self.function(function.python)
 
     def function(self, function: Any) -> None:
@@ -90,12 +100,12 @@ class _Walk:
             self.seen[shared] = len(self.seen)
             self.code(function.__code__)
             self.globals(function)
-        self.members(function.__annotations__)
-        for cell in function.__closure__ or ():
-            try:
-                self.value(cell.cell_contents)
-            except ValueError:  # a name of the enclosing function that is not set yet
-                self.note("empty")
+        notes = function.__annotations__.values()
+        self.values(note for note in notes if type(note) is not str)  # those are in the source
+        try:
+            self.values(cell.cell_contents for cell in function.__closure__ or ())
+        except ValueError:  # a name of the enclosing function that is not set yet
+            self.note("empty")
 
     def globals(self, function: Any) -> None:
         code, names = function.__code__, function.__globals__
@@ -117,8 +127,7 @@ class _Walk:
     def code(self, code: CodeType) -> None:
         lines = (code.co_filename, code.co_firstlineno, code.co_linetable)
         self.note(repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, lines)))
-        for constant in code.co_consts:
-            self.value(constant)
+        self.values(code.co_consts)
 
     def type(self, kind: type) -> None:
         self.note(f"type {kind.__module__}.{kind.__qualname__}")
@@ -142,9 +151,11 @@ class _Walk:
 
     def sequence(self, items: Iterable[Any]) -> None:
         items = list(items)
+        if set(map(type, items)) <= PLAIN:  # most tables; quicker than one by one
+            self.note(f"plain {items!r}")
+            return
         self.note(f"sequence {len(items)}")
-        for item in items:
-            self.value(item)
+        self.values(items)
 
     def unordered(self, items: Iterable[Any]) -> None:
         self.sequence(sorted(items, key=repr))
@@ -152,7 +163,7 @@ class _Walk:
     def members(self, members: Any) -> None:
         self.note(f"members {len(members)}")
         for name, value in members.items():
-            self.value(name)
+            self.note(str(name))
             self.value(value)
 
 
