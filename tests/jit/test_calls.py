@@ -382,3 +382,35 @@ def counted(n: u64) -> u64:
 
 def test_span_takes_its_bounds_once() -> None:
     same([counted], [(0,), (2,), (3,), (10,)])
+
+
+# ---- order of evaluation ----
+@native
+def step(cell: Ptr[u64]) -> u64:
+    cell[0] += 1
+    return cell[0]
+
+
+@native
+def ordered(cell: Ptr[u64], a: u64) -> u64:
+    """Every sub-expression once, from left to right, and only as far as needed."""
+    total = u64(0)
+    if a < step(cell) < 12 // (a - 2 if a != 2 else a) <= step(cell):
+        total += 1000
+    if (a > 3 and step(cell) > 5) or step(cell) == 2:
+        total += 100
+    cell[step(cell) & 1] += step(cell)
+    first = second = step(cell)
+    return total + first * 10 + second + (step(cell) if a == 4 else u64(0))
+
+
+def test_sub_expressions_are_evaluated_once_and_in_order() -> None:
+    compiled = Library([ordered])(ordered)
+    for a in range(9):
+        for start in range(9):
+            outcomes = []
+            for function in (ordered, compiled):
+                cells = (ctypes.c_uint64 * 2)(start, 7)
+                result = function(Ptr[u64](u64(ctypes.addressof(cells))), u64(a))
+                outcomes.append((result, list(cells)))
+            assert outcomes[0] == outcomes[1], (a, start)

@@ -70,8 +70,10 @@ class Program:
         return self.random.choice(makers)(kind, names, depth - 1)
 
     def arithmetic(self, kind: str, names: Names, depth: int) -> str:
-        left, right = (self.expression(kind, names, depth) for _ in range(2))
-        return f"({left} {self.random.choice('+-*&|^')} {right})"
+        parts = [self.expression(kind, names, depth) for _ in range(2)]
+        if self.random.random() < 0.2:
+            parts[self.random.randrange(2)] = self.literal(kind)
+        return f"({parts[0]} {self.random.choice('+-*&|^')} {parts[1]})"
 
     def shift(self, kind: str, names: Names, depth: int) -> str:
         left, right = (self.expression(kind, names, depth) for _ in range(2))

@@ -123,6 +123,14 @@ REFUSED = {
         "u64 compared with -1, never equal to it",
         "write u64(-1)",
     ),
+    "an int shifted": (
+        """
+        def f(a: u64) -> u64:
+            return 1 << a  # <-
+        """,
+        "1 has no machine type",
+        "write e.g. u64(1)",
+    ),
     "a shift too far": (
         """
         def f(a: u64) -> u64:

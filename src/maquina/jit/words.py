@@ -104,6 +104,21 @@ class Word:
     def __rmul__(self, other: int) -> Self:
         return type(self)(self._operand(other) * self.value)
 
+    def __rand__(self, other: int) -> Self:
+        return type(self)(self._operand(other) & self.value)
+
+    def __ror__(self, other: int) -> Self:
+        return type(self)(self._operand(other) | self.value)
+
+    def __rxor__(self, other: int) -> Self:
+        return type(self)(self._operand(other) ^ self.value)
+
+    def __rfloordiv__(self, other: int) -> Self:
+        return type(self)(self._divisor(other) // self.value)
+
+    def __rmod__(self, other: int) -> Self:
+        return type(self)(self._divisor(other) % self.value)
+
     def __lshift__(self, other: Word | int) -> Self:
         return type(self)(self.value << self._amount(other))
 

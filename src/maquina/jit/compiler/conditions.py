@@ -96,20 +96,27 @@ def negated(body: Body, node: ast.UnaryOp) -> Operand:
 
 
 def compare(body: Body, node: ast.Compare) -> Operand:
+    """A comparison; `a < b < c` does not evaluate c if a < b fails."""
     left = body.expression(node.left)
-    result: Operand | None = None
-    for op, right_node in zip(node.ops, node.comparators, strict=True):
-        right = body.expression(right_node)
-        one = compared(body, op, left, right, node)
-        result = one if result is None else both(body, result, one, node)
-        left = right
-    assert result is not None
-    return result
-
-
-def both(body: Body, first: Operand, second: Operand, node: ast.AST) -> Value:
-    a, b = value(body, first, bool, node), value(body, second, bool, node)
-    return body.new(bool, f"and i1 {a.text}, {b.text}")
+    right = body.expression(node.comparators[0])
+    first = compared(body, node.ops[0], left, right, node)
+    if len(node.ops) == 1:
+        return first
+    end = body.label("end")
+    failed: list[tuple[str, str]] = []
+    for op, comparator in zip(node.ops[1:], node.comparators[1:], strict=True):
+        further = body.label("further")
+        test = value(body, first, bool, node)
+        failed += [("false", body.block)] if body.open else []
+        body.fork(test.text, further, end)
+        body.start(further)
+        left, right = right, body.expression(comparator)
+        first = compared(body, op, left, right, node)
+    last = value(body, first, bool, node)
+    arms = [*failed, (last.text, body.block)] if body.open else failed
+    body.jump(end)
+    body.start(end)
+    return body.join(bool, arms)
 
 
 def compared(body: Body, op: ast.cmpop, left: Operand, right: Operand, node: ast.AST) -> Operand:

@@ -26,7 +26,6 @@ from maquina.jit.compiler.operands import (
 )
 from maquina.jit.compiler.refusals import instead_of
 from maquina.jit.compiler.static import UNKNOWN
-from maquina.jit.words import Word
 
 OPERATORS: dict[type[ast.operator], tuple[Callable[[Any, Any], Any], str, str]] = {
     ast.Add: (operator.add, "add", "add"),  # the Python operator, unsigned, signed
@@ -138,8 +137,6 @@ def folded(
 
 def shifted(body: Body, left: Operand, right: Operand, node: ast.AST) -> tuple[Value, Value]:
     """The operands of a shift: the amount may be any word."""
-    if isinstance(left, Const) and not isinstance(left.value, Word):
-        return same(body, left, right, node)
     value = run_time(body, left, node)
     if not is_word(value.kind):
         raise no_operator(body, value, node)
