@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from tests.boot.commands import image, maquina, start
@@ -136,6 +137,19 @@ def test_no_network() -> None:
     done = maquina("run", "debian", "--network", "none", "--", "cat", "/proc/net/dev")
     assert b"lo:" in done.stdout
     assert b"eth0" not in done.stdout
+
+
+def test_a_drive_keeps_what_was_written_without_sync(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.qcow2"
+    assert maquina("disk", "create", str(disk), "16M").returncode == 0
+    words = ["run", "debian", "--network", "none", "--drive", str(disk), "--"]
+    copy = "dd if=/usr/bin/python3.13 of=/dev/vda bs=64k; sha256sum /usr/bin/python3.13"
+    first = maquina(*words, "sh", "-c", copy)
+    assert first.returncode == 0, first.stderr
+    check = "head -c $(stat -c %s /usr/bin/python3.13) /dev/vda | sha256sum"
+    second = maquina(*words, "sh", "-c", check)
+    assert second.stdout.split()[0] == first.stdout.split()[0]
+    assert b" 0 errors, 0 leaks" in b" " + maquina("disk", "check", str(disk)).stdout
 
 
 def test_stock_command_line() -> None:

@@ -4,7 +4,8 @@ The host writes lines to port 1, each a call of a function in `init.sh`:
 
     start with_pipes ID STDIN STDOUT STDERR DIRECTORY COUNT NAME=VALUE... PROGRAM ARGUMENT...
     start with_terminal ID TERMINAL DIRECTORY COUNT NAME=VALUE... PROGRAM ARGUMENT...
-    network MODULES ADDRESS MASK GATEWAY NAME-SERVER
+    load MODULE...
+    network ADDRESS MASK GATEWAY NAME-SERVER
     hostname NAME
     kill -SIGNAL -PID
     power_off

@@ -88,13 +88,16 @@ start() {
     )
 }
 
-# Bring up the network: $1 kernel modules, $2 the address, $3 its mask, $4 the gateway, $5 the
-# name server.
+# Load kernel modules, in this order.
+load() {
+    for module; do $box insmod "$module"; done
+}
+
+# Bring up the network: $1 the address, $2 its mask, $3 the gateway, $4 the name server.
 network() {
-    for module in $1; do $box insmod "$module"; done
-    $box ifconfig eth0 "$2" netmask "$3"
-    $box route add default gw "$4"
-    echo "nameserver $5" >/etc/resolv.conf
+    $box ifconfig eth0 "$1" netmask "$2"
+    $box route add default gw "$3"
+    echo "nameserver $4" >/etc/resolv.conf
 }
 
 hostname() {

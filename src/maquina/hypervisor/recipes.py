@@ -123,17 +123,28 @@ class Materials:
         return " ".join(filter(None, words))
 
     @property
-    def network_call(self) -> tuple[str, ...] | None:
-        """The agent's call that brings up the guest's network; None if there is none."""
-        if self.network is None or self.wanted.guest is None:
-            return None
-        from maquina.images.guest import MODULES
+    def first_calls(self) -> list[tuple[str, ...]]:
+        """What the agent does before any command: drivers, and the network."""
+        guest = self.wanted.guest
+        if guest is None:
+            return []
         from maquina.net.addresses import text
 
-        lan = self.network.lan
-        modules = " ".join(f"/{MODULES}/{module.name}" for module in self.wanted.guest.modules)
-        addresses = (lan.guest, lan.netmask, lan.gateway, lan.resolver)
-        return ("network", modules, *map(text, addresses))
+        calls = []
+        if self.drives:
+            calls.append(("load", *_in_guest(guest.disk_modules)))
+        if self.network is not None:
+            lan = self.network.lan
+            calls.append(("load", *_in_guest(guest.modules)))
+            calls.append(
+                ("network", *map(text, (lan.guest, lan.netmask, lan.gateway, lan.resolver)))
+            )
+        return calls
+
+    @property
+    def has_something_to_keep(self) -> bool:
+        """Whether what the guest has not written yet would be missed."""
+        return any(not drive.is_read_only for drive in self.drives)
 
     def _open_drive(self, drive: Drive, stack: ExitStack) -> BlockBackend:
         from maquina.storage.formats import open_image
@@ -185,6 +196,12 @@ class Materials:
         root = stack.enter_context(LayerStack(layers, Upper.temporary(state_directory())))
         _install(root, guest.busybox)
         return root
+
+
+def _in_guest(modules: tuple[Path, ...]) -> list[str]:
+    from maquina.images.guest import MODULES
+
+    return [f"/{MODULES}/{module.name}" for module in modules]
 
 
 def _install(root: Stack, busybox: Path) -> None:

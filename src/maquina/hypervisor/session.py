@@ -28,6 +28,7 @@ from maquina.machine.backends import CharBackend, PortBackend
 LOG_BYTES = 1 << 16  # of the kernel's messages are kept, however many there are
 LINGER_S = 0.5  # for output of what a command left behind, after it ended
 LAST_LINES = 12
+WRITING_S = 30.0  # for a guest to write what it has not written yet
 
 
 class Log:
@@ -83,9 +84,15 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Switch the machine off, whatever it is doing, and give everything back."""
+        """Switch the machine off and give everything back.
+
+        A guest with disks to write to is asked to do so first.
+        """
         with self._stack, self._pumps:
             if self.machine is not None:
+                if self.agent.is_ready.is_set() and self._materials.has_something_to_keep:
+                    self.agent.call("power_off")
+                    self.machine.wait(WRITING_S)
                 self.machine.close()
 
     # -- what a session can be for -------------------------------------------------------------
@@ -175,8 +182,8 @@ class Session:
             SerialLine(Feed(self.lock), self.log),
             lambda console: self.agent.plug(console, terminal),
         )
-        if self._materials.network_call is not None:
-            self.agent.call(*self._materials.network_call)
+        for call in self._materials.first_calls:
+            self.agent.call(*call)
 
     def _start(self, serial: CharBackend, plug: Callable[[Console], None] | None) -> None:
         wanted, made = self._materials.wanted, self._materials
