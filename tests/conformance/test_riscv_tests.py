@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from maquina.cpu.riscv.hart import Accel, Hart
+from maquina.cpu.riscv.entry_points import Accel
+from maquina.cpu.riscv.hart import Hart
 from maquina.machine.bus import AddressSpace
 from maquina.machine.memory import GuestMemory
 

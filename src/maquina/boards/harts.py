@@ -16,7 +16,8 @@ from maquina.cpu.riscv.csr_numbers import (
     PMPADDR0,
     PMPCFG0,
 )
-from maquina.cpu.riscv.hart import Accel, Hart, connect
+from maquina.cpu.riscv.entry_points import Accel
+from maquina.cpu.riscv.hart import Hart, connect
 from maquina.errors import UsageError
 from maquina.jit import u64
 from maquina.machine.bus import AddressSpace

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from maquina.cpu.riscv.hart import Hart
-from maquina.cpu.riscv.trace import step
 from maquina.machine.vcpu import Exit
 
 
@@ -15,6 +14,8 @@ class TracedHart(Hart):
     tell: Callable[[str], None]
 
     def run(self, limit: int) -> Exit:
+        from maquina.cpu.riscv.trace import step
+
         for _ in range(limit):
             done = step(self)
             self.tell(f"{self.state.hart_id.value} {done}\n")

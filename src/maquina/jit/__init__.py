@@ -12,7 +12,8 @@
 Reading order: `words` and `integers` (numbers), `layout` (views of memory), `traps`, `native`
 (the decorator), `forms` (calls with a meaning of their own), `atomics`, `compiler` (to LLVM text),
 `division` (what hosts lack), `entries`, `names`, `fingerprint`, `cache`, `link`, `library` (to
-machine code, kept on disk), `profile`. Floating point: `floats` (operations), `fenv` (flags and
+machine code, kept on disk), `program` (the same by name, without imports), `profile`. Floating
+point: `floats` (operations), `fenv` (flags and
 rounding), and what they need beyond a host's instructions: `softfloat`, `hostfloats`, `mxcsr`.
 The guide for writers is docs/native.md. Nothing here knows a processor that is emulated;
 importing this package does not import LLVM.
@@ -66,6 +67,7 @@ from maquina.jit.layout import (
 )
 from maquina.jit.library import Library
 from maquina.jit.native import Native, native
+from maquina.jit.program import Program
 from maquina.jit.traps import Trap
 from maquina.jit.words import (
     Float,
@@ -94,6 +96,7 @@ __all__ = [
     "Float",
     "Library",
     "Native",
+    "Program",
     "Ptr",
     "Struct",
     "Table",

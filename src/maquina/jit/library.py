@@ -38,6 +38,7 @@ class Library:
         if code is None:
             code = link.object_code(self.text())
             cache.store(self.key, code)
+        self.object_code = code
         self._symbols = symbols_of(self._replaced(f) for f in self.functions)
         names = self._symbols.values()
         self._linked = link.linked(code, [*names, *(PREFIX + name for name in names)])
@@ -58,6 +59,10 @@ class Library:
         names = module.names.of
         entries = [entry(f, name) for f, name in names.items() if f in functions]
         return "\n".join([module.text(), *entries])
+
+    def symbol(self, function: Native[..., Any]) -> str:
+        """The name of one of the functions in the object code."""
+        return self._symbols[self._replaced(function)]
 
     def address(self, function: Native[..., Any]) -> int:
         """Where the code of one of the functions begins."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from maquina.cpu.riscv.hart import Accel, Hart
+from maquina.cpu.riscv.entry_points import Accel
+from maquina.cpu.riscv.hart import Hart
 from maquina.cpu.riscv.isa import TABLE
 from maquina.cpu.riscv.table import Instruction
 from maquina.machine.bus import AddressSpace

@@ -15,7 +15,8 @@ from tests.cpu.riscv.bench_machine import CODE, DATA, DATA_BYTES, MEMORY, assemb
 
 from maquina.cpu.riscv import csr_numbers as csr
 from maquina.cpu.riscv.csr import WRITABLE
-from maquina.cpu.riscv.hart import Accel, Hart
+from maquina.cpu.riscv.entry_points import Accel
+from maquina.cpu.riscv.hart import Hart
 from maquina.cpu.riscv.isa import TABLE
 from maquina.cpu.riscv.rv_c import EXPANSIONS
 from maquina.cpu.riscv.table import Instruction, Kind

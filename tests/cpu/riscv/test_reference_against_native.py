@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.cpu.riscv.random_programs import ENOUGH, Outcome, make, outcome, prepare
 
-from maquina.cpu.riscv.hart import Accel
+from maquina.cpu.riscv.entry_points import Accel
 from maquina.machine.vcpu import Exit
 
 SEED = 20260311

@@ -13,6 +13,7 @@ from maquina.cpu.riscv.causes import INSTRUCTION_ACCESS_FAULT
 from maquina.cpu.riscv.mmu import is_ram, translate_fetch
 from maquina.cpu.riscv.state import (
     CODE_PAGE_STRIDE,
+    DROP_CODE_STORES,
     NO_TAG,
     PAGE_BITS,
     PAGE_MASK,
@@ -29,9 +30,6 @@ from maquina.jit import Trap, atomic_add, atomic_or, likely, native, span, u8, u
 MIXED_PAGE_STORES = 64
 """After so many stores a page of code is treated as data until it is executed again: a guest that
 keeps variables beside its code would otherwise pay for a slow store each time."""
-
-DROP_CODE_STORES = 1
-"""Request to a hart: stop storing to pages that have become code without telling anybody."""
 
 
 @native(inline=True)

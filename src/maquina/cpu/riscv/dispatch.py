@@ -17,6 +17,7 @@ from maquina.cpu.riscv.code import (
 )
 from maquina.cpu.riscv.operands import pc_of
 from maquina.cpu.riscv.state import (
+    FORGET_ALL,
     PAGE_BITS,
     PAGE_MASK,
     TLB_ENTRIES,
@@ -130,7 +131,3 @@ def go_near(record: Record, hart: HartState, view: View, budget: s64) -> None:
         return tail_call(record.handler, record, hart, view, budget)
     hart.pc = pc_of(record, hart)
     return tail_call(go_slowly, record, hart, view, budget)
-
-
-FORGET_ALL = 2
-"""What `HartState.changed` is after physical memory protection has changed."""

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterator, MutableSequence
-from functools import cache
-from typing import Any, Literal, overload
+from collections.abc import MutableSequence
 
-from maquina.cpu.riscv import code, csr, dispatch, interpreter, traps, views
+from maquina.cpu.riscv import entry_points
 from maquina.cpu.riscv.causes import (
     ADUE,
     EXIT_CALL,
@@ -30,9 +28,19 @@ from maquina.cpu.riscv.causes import (
 )
 from maquina.cpu.riscv.code_map import Block, CodeMap
 from maquina.cpu.riscv.csr_numbers import MENVCFG, MIE, STIMECMP
-from maquina.cpu.riscv.state import CODE_PAGE_STRIDE, VIEWS, CodePage, HartState, View
+from maquina.cpu.riscv.entry_points import Accel
+from maquina.cpu.riscv.register_file import Registers
+from maquina.cpu.riscv.state import (
+    CODE_PAGE_STRIDE,
+    FORGET_ALL,
+    STOP,
+    VIEWS,
+    CodePage,
+    HartState,
+    View,
+)
 from maquina.cpu.riscv.time import NANOSECONDS_PER_TICK
-from maquina.jit import Library, Native, u64
+from maquina.jit import u64
 from maquina.machine.bell import Bell
 from maquina.machine.bus import AddressSpace
 from maquina.machine.memory import GuestMemory
@@ -47,65 +55,25 @@ EXITS = {
     EXIT_CALL.value: Exit.CALL,
     EXIT_STOP.value: Exit.STOPPED,
 }
-ENTRIES: tuple[Native[..., Any], ...] = (
-    interpreter.run,
-    interpreter.post,
-    interpreter.ask,
-    code.note_write,
-    code.catch_up,
-    csr.read_csr,
-    csr.write_csr,
-    traps.pending_interrupts,
-    views.forget_views,
-    views.forget_address_space,
-    views.forget_page,
+ENTRIES = (
+    "run",
+    "post",
+    "ask",
+    "note_write",
+    "catch_up",
+    "read_csr",
+    "write_csr",
+    "pending_interrupts",
+    "forget_views",
+    "forget_address_space",
+    "forget_page",
 )
 NEVER = (1 << 64) - 1
 LARGEST_TARGETED_FLUSH = 64
 """Pages: beyond so many, forgetting everything is cheaper than one by one."""
 
-Accel = Literal["interp", "reference"]
 MmioRead = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 MmioWrite = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
-
-
-@cache
-def library() -> Library:
-    """The interpreter as machine code, shared by all harts of the process."""
-    return Library([*ENTRIES, interpreter.decode, dispatch.go_on])
-
-
-class Registers(MutableSequence[int]):
-    """32 registers of 64 bits, in place. Writing x0 has no effect."""
-
-    def __init__(self, address: int, has_zero: bool) -> None:
-        self._words = (ctypes.c_uint64 * 32).from_address(address)
-        self._has_zero = has_zero
-
-    @overload
-    def __getitem__(self, index: int) -> int: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[int]: ...
-    def __getitem__(self, index: int | slice) -> int | list[int]:
-        return self._words[index]
-
-    def __setitem__(self, index: int | slice, value: Any) -> None:
-        if not isinstance(index, int):
-            raise TypeError("registers are set one at a time")
-        if index or not self._has_zero:
-            self._words[index] = value
-
-    def __len__(self) -> int:
-        return 32
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._words)
-
-    def __delitem__(self, _index: int | slice) -> None:
-        raise TypeError("a register cannot be removed")
-
-    def insert(self, _index: int, _value: int) -> None:
-        raise TypeError("a register cannot be added")
 
 
 class Hart:
@@ -133,27 +101,12 @@ class Hart:
         self._error: BaseException | None = None
         self._read, self._write = MmioRead(self._mmio_read), MmioWrite(self._mmio_write)
         self.state = HartState.at(u64(self._block.address))
-        self._calls = {entry.name: self._call(entry) for entry in ENTRIES}
+        self._calls = {name: entry_points.call(name, accel) for name in ENTRIES}
         self._connect(hart_id)
         self.x: MutableSequence[int] = Registers(self.state.x.address.value, True)
         self.f: MutableSequence[int] = Registers(self.state.f.address.value, False)
         memory.on_code_written.append(self._note_write)
         self.reset()
-
-    def _call(self, entry: Native[..., Any]) -> Callable[..., Any]:
-        """An entry point of the interpreter as a function of integers."""
-        if self.accel == "interp":
-            return library().entry(entry)
-        kinds = list(entry.parameters.values())
-
-        def run(*arguments: int) -> Any:
-            words = [
-                u64(a) if k is u64 else k.at(u64(a)) for a, k in zip(arguments, kinds, strict=True)
-            ]
-            result = entry(*words)
-            return None if result is None else int(result)
-
-        return run
 
     def _connect(self, hart_id: int) -> None:
         """Tell native code where everything is."""
@@ -177,12 +130,8 @@ class Hart:
         state.code_pool = u64(self._code_pool.address)
         state.code_pool_size = u64(self._code_pool.size)
         state.scratch = u64(self._scratch.address)
-        if self.accel == "interp":
-            state.decode_handler = u64(library().address(interpreter.decode))
-            state.continue_handler = u64(library().address(dispatch.go_on))
-        else:
-            state.decode_handler = interpreter.decode.stand_in
-            state.continue_handler = dispatch.go_on.stand_in
+        state.decode_handler = entry_points.handler("decode", self.accel)
+        state.continue_handler = entry_points.handler("go_on", self.accel)
 
     # -- running -------------------------------------------------------------------------------
 
@@ -193,7 +142,7 @@ class Hart:
         state.mtimecmp = u64(NEVER)
         state.csr[STIMECMP] = u64(NEVER)
         state.csr[MENVCFG] = u64(ADUE)
-        self._calls[views.forget_views.name](state.address.value)
+        self._calls["forget_views"](state.address.value)
 
     def run(self, limit: int) -> Exit:
         """Execute until an exit, at most `limit` instructions, traps counted as one each.
@@ -202,7 +151,7 @@ class Hart:
         """
         state = self.state
         state.limit = u64(min(state.spent.value + limit, NEVER))
-        self._calls[interpreter.run.name](state.address.value)
+        self._calls["run"](state.address.value)
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -219,7 +168,7 @@ class Hart:
 
     def stop(self) -> None:
         """Make the present or else the next `run` or `wait` return. Any thread may call it."""
-        self._calls[interpreter.ask.name](self.state.address.value, interpreter.STOP)
+        self._calls["ask"](self.state.address.value, STOP)
         self._bell.ring()
 
     def wait(self, timeout_s: float | None) -> None:
@@ -230,7 +179,7 @@ class Hart:
     @property
     def has_pending_interrupt(self) -> bool:
         """Whether an interrupt that `wfi` waits for is pending, be it enabled globally or not."""
-        pending = self._calls[traps.pending_interrupts.name](self.state.address.value)
+        pending = self._calls["pending_interrupts"](self.state.address.value)
         return bool(pending & self.state.csr[MIE].value)
 
     def set_interrupt(self, bit: int, level: bool) -> None:
@@ -238,7 +187,7 @@ class Hart:
         address = self.state.address.value
         if bit == SSI:
             if level:
-                self._calls[interpreter.post.name](address, 1 << bit)
+                self._calls["post"](address, 1 << bit)
         else:
             with self._bus.lock:
                 lines = self.state.lines.value & ~(1 << bit) | level << bit
@@ -300,13 +249,13 @@ class Hart:
 
     def read_csr(self, number: int) -> int:
         """A control and status register, as M-mode reads it."""
-        return int(self._calls[csr.read_csr.name](self.state.address.value, number))
+        return int(self._calls["read_csr"](self.state.address.value, number))
 
     def write_csr(self, number: int, value: int) -> None:
         """Write a register as M-mode would."""
-        self._calls[csr.write_csr.name](self.state.address.value, number, value)
-        if self.state.changed.value == dispatch.FORGET_ALL:
-            self._calls[views.forget_views.name](self.state.address.value)
+        self._calls["write_csr"](self.state.address.value, number, value)
+        if self.state.changed.value == FORGET_ALL:
+            self._calls["forget_views"](self.state.address.value)
         self.state.changed = u64(0)
 
     def flush_tlb(self, address: int | None, size: int | None, asid: int | None) -> None:
@@ -314,22 +263,22 @@ class Hart:
         state = self.state.address.value
         if address is None or size is None or size > LARGEST_TARGETED_FLUSH << 12:
             if asid is None:
-                self._calls[views.forget_views.name](state)
+                self._calls["forget_views"](state)
             else:
-                self._calls[views.forget_address_space.name](state, asid)
+                self._calls["forget_address_space"](state, asid)
             return
         for page in range(address & ~0xFFF, address + size, 0x1000):
-            self._calls[views.forget_page.name](state, page)
+            self._calls["forget_page"](state, page)
 
     def fence_i(self) -> None:
         """Notice what others have written to code."""
-        self._calls[code.catch_up.name](self.state.address.value)
+        self._calls["catch_up"](self.state.address.value)
 
     # -- what native code calls ----------------------------------------------------------------
 
     def _note_write(self, address: int, size: int) -> None:
         offset = address - self._memory.base
-        self._calls[code.note_write.name](self.state.address.value, offset, size)
+        self._calls["note_write"](self.state.address.value, offset, size)
 
     def _mmio_read(self, address: int, size: int) -> int:
         try:

@@ -13,7 +13,6 @@ from maquina.cpu.riscv.causes import (
     EXIT_STOP,
 )
 from maquina.cpu.riscv.code import (
-    DROP_CODE_STORES,
     answer_code_stores,
     locate,
     mark_code,
@@ -29,8 +28,11 @@ from maquina.cpu.riscv.handlers import HANDLERS
 from maquina.cpu.riscv.operands import pc_of
 from maquina.cpu.riscv.rv_c import expand_compressed
 from maquina.cpu.riscv.state import (
+    DROP_CODE_STORES,
+    FORGET_VIEWS,
     PAGE_BITS,
     PAGE_MASK,
+    STOP,
     TLB_ENTRIES,
     CodePage,
     HartState,
@@ -149,9 +151,6 @@ def serve_requests(hart: HartState) -> None:
             forget_views(hart)
         if asked & STOP != 0:
             hart.exit = EXIT_STOP
-
-
-FORGET_VIEWS, STOP = 2, 4
 
 
 @native

@@ -26,6 +26,13 @@ CODE_PAGE_STRIDE = 1 << 16
 CODE_PAGE_BYTES = 36 << 10
 """What a code page really touches of its stride."""
 
+DROP_CODE_STORES, FORGET_VIEWS, STOP = 1, 2, 4
+"""Bits of `HartState.requests`: stop storing to pages that have become code without telling
+anybody; forget all translations; leave native code."""
+
+FORGET_ALL = 2
+"""What `HartState.changed` is after physical memory protection has changed."""
+
 NO_TAG = (1 << 64) - 1
 """A tag that no page has."""
 
