@@ -17,6 +17,7 @@ from maquina.cpu.riscv.causes import (
     STORE_ACCESS_FAULT,
     STORE_PAGE_FAULT,
     SUM,
+    SUPERVISOR,
     USER,
 )  # fmt: skip
 from maquina.cpu.riscv.csr_numbers import MENVCFG, MSTATUS, SATP
@@ -84,17 +85,21 @@ def permission(access: int) -> Native[[HartState, u64, u64], bool]:
     return permits
 
 
-def marker(access: int) -> Native[[HartState, Ptr[u64], u64, u64], bool]:
+def marker(access: int) -> Native[[HartState, u64, u64, u64], bool]:
     """Setting the accessed and dirty bits of a leaf entry (Svadu), or trapping (Svade)."""
-    page_fault, marks = PAGE_FAULT[access], A | D if access == STORE else A
+    page_fault, access_fault = PAGE_FAULT[access], ACCESS_FAULT[access]
+    marks = A | D if access == STORE else A
 
     @native(name=f"riscv.mark.{access}", inline=True)
-    def mark(hart: HartState, place: Ptr[u64], entry: u64, address: u64) -> bool:
-        """False if the entry has changed meanwhile."""
+    def mark(hart: HartState, where: u64, entry: u64, address: u64) -> bool:
+        """False if the entry, which is at `where` in RAM, has changed meanwhile."""
         if likely(entry & marks == marks):
             return True
         if hart.csr[MENVCFG] & ADUE == 0:
             raise Trap(page_fault, address)
+        if not pmp_allows(hart, where, u64(PMP_W), u64(SUPERVISOR)):
+            raise Trap(access_fault, address)
+        place = Ptr[u64](hart.memory + (where - hart.memory_base))
         return compare_exchange(place, entry, entry | marks) == entry
 
     return mark
@@ -137,15 +142,16 @@ def descender(access: int) -> Native[[HartState, u64, u64], u64]:
             levels -= 1
             shift = PAGE_BITS + 9 * levels
             where = table + ((address >> shift & 511) << 3)
-            if not is_ram(hart, where) or not pmp_allows(hart, where, u64(PMP_R), u64(1)):
+            if not is_ram(hart, where):
                 raise Trap(access_fault, address)
-            place = Ptr[u64](hart.memory + (where - hart.memory_base))
-            entry = place[0]
+            if not pmp_allows(hart, where, u64(PMP_R), u64(SUPERVISOR)):
+                raise Trap(access_fault, address)
+            entry = Ptr[u64](hart.memory + (where - hart.memory_base))[0]
             if entry & V == 0 or entry & (R | W) == W or entry & RESERVED != 0:
                 raise Trap(page_fault, address)
             if entry & (R | X) != 0:
                 physical = leaf(hart, address, entry, shift)
-                if mark(hart, place, entry, address):
+                if mark(hart, where, entry, address):
                     return physical
                 levels += 1  # another hart has changed the entry: look at it again
             else:
