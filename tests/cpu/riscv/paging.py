@@ -21,7 +21,8 @@ from maquina.cpu.riscv.csr_numbers import (
     PMPCFG0,
     SATP,
 )
-from maquina.cpu.riscv.hart import Accel, Hart
+from maquina.cpu.riscv.entry_points import Accel
+from maquina.cpu.riscv.hart import Hart
 from maquina.machine.bus import AddressSpace
 from maquina.machine.memory import GuestMemory
 
