@@ -1,6 +1,8 @@
 """The `maquina` command: one file per subcommand, thin.
 
-Reading order: `commands` (the list), `sizes` and `terminal` (what several need), then any command.
+Reading order: `commands` (the list), `sizes`, `signals` and `terminal` (what several need),
+`run` (from options to what is wanted) and `attended` (a machine with a person, or pipes), then
+any other command.
 Command modules import nothing heavy before they run: `maquina --help` must be quick.
 
 Exit statuses: 2 for a command line that makes no sense; `run` passes on the status of what ran in

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import click
+
 from maquina.errors import MaquinaError
 
 if TYPE_CHECKING:
@@ -32,10 +34,15 @@ def run_command(
     except KeyboardInterrupt:
         _interrupt(session, command)
         return INTERRUPTED
-    if status is None:
-        session.abort()
-        return TIMED_OUT
-    return status
+    return _time_out(session, command) if status is None else status
+
+
+def _time_out(session: Session, command: Command) -> int:
+    session.abort()
+    if command.pid is None:
+        words = session.log.last_lines() or " nothing"
+        click.echo(f"maquina: the guest did not come up in time; it said:{words}", err=True)
+    return TIMED_OUT
 
 
 def _interrupt(session: Session, command: Command) -> None:
@@ -71,10 +78,7 @@ def run_on_terminal(
             if leaving.has_left:
                 return 0
             raise
-    if status is None:
-        session.abort()
-        return TIMED_OUT
-    return status
+    return _time_out(session, command) if status is None else status
 
 
 def run_bare(session: Session, timeout_s: float | None) -> int:

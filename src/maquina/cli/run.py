@@ -70,6 +70,7 @@ def run(**options: Any) -> None:
     The exit status is the command's. It is 125 for trouble with the machine itself, 124 when the
     time is over, 130 after Ctrl-C.
     """
+    from maquina.cli.attended import INTERRUPTED
     from maquina.cli.signals import Terminated, raising
 
     with raising():
@@ -77,6 +78,8 @@ def run(**options: Any) -> None:
             status = _run(options)
         except Terminated as end:
             status = end.status
+        except KeyboardInterrupt:
+            status = INTERRUPTED
     raise SystemExit(status)
 
 
