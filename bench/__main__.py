@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import report
 from bench.ratios import Missing, Result
 
-NAMES = ("startup", "boot", "command", "compute")
+NAMES = ("startup", "boot", "command", "compute", "memory", "disk", "network", "inside")
 
 
 def main() -> None:

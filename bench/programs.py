@@ -86,13 +86,12 @@ class Program:
         self._seen = self._seen[found.end() :]
         return found
 
-    def command(self, line: str) -> re.Match[bytes] | None:
+    def command(self, line: str) -> None:
         """Have the shell that is our guest's /init run a line; RuntimeError if that fails."""
         self.send(line)
         done = self.match(DONE)
         if done[1] != b"0":
             raise RuntimeError(f"the guest said {done[1].decode()} to {line!r}")
-        return done
 
     def send(self, line: str) -> None:
         self._input.write(line.encode() + b"\n")
