@@ -8,12 +8,18 @@ kernel is.
 
 from __future__ import annotations
 
+import mmap
+import os
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
+from typing import BinaryIO, TypeAlias
 
 from maquina.errors import FormatError, HostError, ImageError
+
+Contents: TypeAlias = bytes | mmap.mmap
 
 MAX_PROGRAM_BYTES = 1 << 29  # a small compressed file must not be able to fill the host's memory
 ZSTD_STEP_BYTES = 1 << 10  # four bytes of zstd can stand for 128 KiB: look at the sum often
@@ -63,16 +69,24 @@ class Program:
         return max(segment.address + segment.size for segment in self.segments)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path) -> Contents:
     """A whole file. ImageError if it cannot be read, HostError if it is too large."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_PROGRAM_BYTES + 1)
+            data = _contents(file)
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}", "check its name") from error
     if len(data) > MAX_PROGRAM_BYTES:
         raise HostError(f"{path} is larger than {MAX_PROGRAM_BYTES >> 20} MiB", REMEDY)
     return data
+
+
+def _contents(file: BinaryIO) -> Contents:
+    """What is in a file: mapped, if it can be, so that it is copied only once, to the guest."""
+    status = os.fstat(file.fileno())
+    if S_ISREG(status.st_mode) and 0 < status.st_size <= MAX_PROGRAM_BYTES:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return file.read(MAX_PROGRAM_BYTES + 1)
 
 
 def read_kernel(path: Path, base: int) -> Program:
@@ -100,7 +114,7 @@ def read_firmware(path: Path, base: int) -> Program:
     return Program((Segment(base, memoryview(data), len(data)),), base)
 
 
-def _decompressed(data: bytes, path: Path) -> bytes:
+def _decompressed(data: Contents, path: Path) -> Contents:
     if data[:2] == b"MZ" and data[4:8] == b"zimg" and len(data) >= IMAGE_HEADER_BYTES:
         offset, size = struct.unpack_from("<II", data, 8)  # drivers/firmware/efi/libstub/zboot
         if offset + size > len(data):
@@ -113,7 +127,7 @@ def _decompressed(data: bytes, path: Path) -> bytes:
     return data
 
 
-def _gunzip(data: bytes, path: Path) -> bytes:
+def _gunzip(data: Contents, path: Path) -> bytes:
     engine = zlib.decompressobj(wbits=31)
     try:
         out = engine.decompress(data, MAX_PROGRAM_BYTES)
@@ -126,7 +140,7 @@ def _gunzip(data: bytes, path: Path) -> bytes:
     return out
 
 
-def _unzstd(data: bytes, path: Path) -> bytes:
+def _unzstd(data: Contents, path: Path) -> bytes:
     import zstandard
 
     engine = zstandard.ZstdDecompressor().decompressobj()
@@ -143,7 +157,7 @@ def _unzstd(data: bytes, path: Path) -> bytes:
     raise FormatError(f"{path} is truncated", "get it again")
 
 
-def _image(data: bytes, path: Path, base: int) -> Program:
+def _image(data: Contents, path: Path, base: int) -> Program:
     text_offset, image_bytes, flags = struct.unpack_from("<QQQ", data, 8)
     if flags & 1:
         raise FormatError(f"{path} is a big-endian kernel", REMEDY)
@@ -156,7 +170,7 @@ def _image(data: bytes, path: Path, base: int) -> Program:
     return Program((Segment(address, memoryview(data), size),), address)
 
 
-def _bytes_by_efi_stub(data: bytes, path: Path) -> int:
+def _bytes_by_efi_stub(data: Contents, path: Path) -> int:
     """How long the file must be, by the section table of its EFI stub; 0 if it has none."""
     if data[:2] != b"MZ":
         return 0
@@ -174,7 +188,7 @@ def _bytes_by_efi_stub(data: bytes, path: Path) -> int:
         raise FormatError(f"{path} is truncated", "get it again") from error
 
 
-def _elf(data: bytes, path: Path) -> Program:
+def _elf(data: Contents, path: Path) -> Program:
     if len(data) < ELF_HEADER.size:
         raise FormatError(f"{path} is truncated", "get it again")
     identity, _, machine, _, entry, table, _, _, _, row_bytes, rows, *_ = ELF_HEADER.unpack_from(

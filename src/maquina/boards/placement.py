@@ -13,7 +13,7 @@ from pathlib import Path
 
 from maquina.bits import align_down
 from maquina.boards.addresses import Range
-from maquina.boards.loading import Program, read_file, read_firmware, read_kernel
+from maquina.boards.loading import Contents, Program, read_file, read_firmware, read_kernel
 from maquina.errors import UsageError
 from maquina.machine.memory import PAGE_SIZE, GuestMemory
 
@@ -103,7 +103,7 @@ def _load(memory: GuestMemory, program: Program, below: int) -> None:
         memory.view(end - zeros, zeros)[:] = bytes(zeros)
 
 
-def _store(memory: GuestMemory, address: int, data: bytes) -> None:
+def _store(memory: GuestMemory, address: int, data: Contents) -> None:
     if address < memory.base:
         raise _too_small(memory)
     memory.write(address, data)

@@ -17,6 +17,9 @@ from maquina.errors import GuestFault, HostError
 
 PAGE_BITS = 12
 PAGE_SIZE = 1 << PAGE_BITS
+LARGE_BYTES = 1 << 20
+"""From here on the kernel is asked to copy, which spares a page fault for each fresh page."""
+
 MAP_NORESERVE = 0x4000  # Python 3.11's mmap module lacks the name
 
 
@@ -57,9 +60,11 @@ class GuestMemory:
         """A copy of `size` bytes. GuestFault if not all RAM."""
         return bytes(self.view(address, size))
 
-    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, address: int, data: bytes | bytearray | memoryview | mmap.mmap) -> None:
         """Store bytes and tell the processors. GuestFault, and nothing stored, if not all RAM."""
-        self.view(address, len(data))[:] = data
+        view = self.view(address, len(data))
+        if len(data) < LARGE_BYTES or os.pwrite(self.fd, data, address - self.base) != len(data):
+            view[:] = data
         self.written(address, len(data))
 
     def written(self, address: int, size: int) -> None:
