@@ -7,29 +7,24 @@ pages), `run`, `run_slice` and `step`.
 
 from __future__ import annotations
 
+from maquina.cpu.riscv.border import enter_native, leave_native, settle
 from maquina.cpu.riscv.causes import (
     EXIT_LIMIT,
     EXIT_SLICE,
     EXIT_STOP,
 )
 from maquina.cpu.riscv.code import (
-    answer_code_stores,
     locate,
     mark_code,
     page_of,
 )
 from maquina.cpu.riscv.decoder import fill
 from maquina.cpu.riscv.dispatch import PAGE_MASK_OF_RECORDS, go_on, go_slowly, take_trap, word_at
-from maquina.cpu.riscv.floating import (
-    enter_floating,
-    leave_floating,
-)
 from maquina.cpu.riscv.handlers import HANDLERS
 from maquina.cpu.riscv.operands import pc_of
 from maquina.cpu.riscv.rv_c import expand_compressed
 from maquina.cpu.riscv.state import (
     DROP_CODE_STORES,
-    FORGET_VIEWS,
     PAGE_BITS,
     PAGE_MASK,
     STOP,
@@ -40,13 +35,14 @@ from maquina.cpu.riscv.state import (
     View,
 )
 from maquina.cpu.riscv.traps import take_interrupt
-from maquina.cpu.riscv.views import forget_views, select_view
+from maquina.cpu.riscv.views import select_view
 from maquina.jit import (
     Ptr,
     Trap,
     address_of,
+    atomic_and,
+    atomic_load,
     atomic_or,
-    atomic_swap,
     call_address,
     native,
     s64,
@@ -143,12 +139,9 @@ def end_slice(hart: HartState) -> None:
 @native(inline=True)
 def serve_requests(hart: HartState) -> None:
     """Do what other threads have asked for."""
-    if unlikely(hart.requests[0] != 0):
-        asked = atomic_swap(hart.requests, u64(0))
-        if asked & DROP_CODE_STORES != 0:
-            answer_code_stores(hart)
-        if asked & FORGET_VIEWS != 0:
-            forget_views(hart)
+    settle(hart)
+    if unlikely(atomic_load(hart.requests) != 0):
+        asked = atomic_and(hart.requests, u64(DROP_CODE_STORES))
         if asked & STOP != 0:
             hart.exit = EXIT_STOP
 
@@ -156,11 +149,11 @@ def serve_requests(hart: HartState) -> None:
 @native
 def run(hart: HartState) -> None:
     """Run from `hart.pc` until something other than the end of a slice: see `hart.exit`."""
-    enter_floating(hart)
+    enter_native(hart)
     hart.exit = EXIT_SLICE
     while hart.exit == EXIT_SLICE:
         run_slice(hart)
-    leave_floating(hart)
+    leave_native(hart)
 
 
 @native

@@ -7,9 +7,9 @@ supports them does), accesses that span two pages, device registers, stores into
 
 from __future__ import annotations
 
+from maquina.cpu.riscv.border import enter_native, leave_native
 from maquina.cpu.riscv.causes import LOAD_ACCESS_FAULT, STORE_ACCESS_FAULT
 from maquina.cpu.riscv.code import code_written
-from maquina.cpu.riscv.floating import enter_floating, leave_floating
 from maquina.cpu.riscv.mmu import is_ram, translate_load, translate_store
 from maquina.cpu.riscv.state import PAGE_BITS, PAGE_MASK, TLB_ENTRIES, HartState, View
 from maquina.jit import (
@@ -54,9 +54,9 @@ def load_physical(hart: HartState, physical: u64, size: u64, address: u64) -> u6
                 return u64(Ptr[u32](host)[0])
             case _:
                 return Ptr[u64](host)[0]
-    leave_floating(hart)
+    leave_native(hart)
     value = call_address(mmio_read, hart.mmio_read, physical, size)
-    enter_floating(hart)
+    enter_native(hart)
     if hart.mmio_fault != 0:
         hart.mmio_fault = u64(0)
         raise Trap(LOAD_ACCESS_FAULT, address)
@@ -81,9 +81,9 @@ def store_physical(hart: HartState, physical: u64, size: u64, value: u64, addres
         if hart.code_pages[offset >> PAGE_BITS] != 0:
             code_written(hart, offset, size)
         return
-    leave_floating(hart)
+    leave_native(hart)
     call_address(mmio_write, hart.mmio_write, physical, size, value)
-    enter_floating(hart)
+    enter_native(hart)
     if hart.mmio_fault != 0:
         hart.mmio_fault = u64(0)
         raise Trap(STORE_ACCESS_FAULT, address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maquina.cpu.riscv.border import await_answers
 from maquina.cpu.riscv.causes import (
     BREAKPOINT,
     ECALL_FROM_U,
@@ -88,6 +89,7 @@ def sfence_vma(hart: HartState, rs1: u64, rs2: u64) -> None:
 
 @rv_system.instruction("------------ ----- 001 ----- 0001111", Kind.CONTROL)
 def fence_i(hart: HartState) -> None:
+    await_answers(hart)
     catch_up(hart)
 
 

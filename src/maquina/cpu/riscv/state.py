@@ -26,9 +26,9 @@ CODE_PAGE_STRIDE = 1 << 16
 CODE_PAGE_BYTES = 36 << 10
 """What a code page really touches of its stride."""
 
-DROP_CODE_STORES, FORGET_VIEWS, STOP = 1, 2, 4
+DROP_CODE_STORES, STOP = 1, 2
 """Bits of `HartState.requests`: stop storing to pages that have become code without telling
-anybody; forget all translations; leave native code."""
+anybody; leave native code."""
 
 FORGET_ALL = 2
 """What `HartState.changed` is after physical memory protection has changed."""
@@ -153,6 +153,7 @@ class HartState(Struct):
     host_rounding: u32  # frm, or to nearest where the host cannot round as frm says
     host_environment: u32  # of the caller of native code
     is_in_environment: u64  # whether the host's environment is the guest's
+    is_native: Array[u64] = array(1)  # whether the hart is in native code, where it may store
     fflags: u64  # flags raised before the host's floating-point environment was last loaded
     misses: u64
     decoded: u64
