@@ -92,7 +92,7 @@ from maquina.cpu.riscv.mmu import BARE, SV39, SV48
 from maquina.cpu.riscv.pmp import PMP_ENTRIES, read_pmp_address, write_pmp
 from maquina.cpu.riscv.state import HartState
 from maquina.cpu.riscv.time import read_time
-from maquina.cpu.riscv.traps import pending_interrupts
+from maquina.cpu.riscv.traps import pending_now
 from maquina.jit import Table, Trap, native, u8, u64
 
 ALL = (1 << 64) - 1
@@ -186,13 +186,13 @@ def read_csr(hart: HartState, number: u64) -> u64:  # noqa: C901, PLR0912  a cas
         case 0x104:
             return hart.csr[MIE] & hart.csr[MIDELEG]
         case 0x144:
-            return pending_interrupts(hart) & hart.csr[MIDELEG]
+            return pending_now(hart) & hart.csr[MIDELEG]
         case 0x300:
             return read_status(hart)
         case 0x301:
             return u64(ISA)
         case 0x344:
-            return pending_interrupts(hart)
+            return pending_now(hart)
         case 0xB00 | 0xC00:
             return hart.csr[MCYCLE] + retired_now(hart)
         case 0xB02 | 0xC02:

@@ -27,7 +27,7 @@ from maquina.cpu.riscv.causes import (
     STI,
 )
 from maquina.cpu.riscv.code_map import Block, CodeMap
-from maquina.cpu.riscv.csr_numbers import MENVCFG, MIE, STIMECMP
+from maquina.cpu.riscv.csr_numbers import MCYCLE, MENVCFG, MIE, MINSTRET, STIMECMP
 from maquina.cpu.riscv.entry_points import Accel
 from maquina.cpu.riscv.register_file import Registers
 from maquina.cpu.riscv.state import (
@@ -179,8 +179,7 @@ class Hart:
     @property
     def has_pending_interrupt(self) -> bool:
         """Whether an interrupt that `wfi` waits for is pending, be it enabled globally or not."""
-        pending = self._calls["pending_interrupts"](self.state.address.value)
-        return bool(pending & self.state.csr[MIE].value)
+        return bool(self._calls["pending_interrupts"](self.state.address.value))
 
     def set_interrupt(self, bit: int, level: bool) -> None:
         """Drive a bit of mip. The supervisor software interrupt is only ever raised."""
@@ -253,6 +252,8 @@ class Hart:
 
     def write_csr(self, number: int, value: int) -> None:
         """Write a register as M-mode would."""
+        if number in (MCYCLE, MINSTRET):
+            value += 1  # the instruction that writes a counter is not counted, and here is none
         self._calls["write_csr"](self.state.address.value, number, value)
         if self.state.changed.value == FORGET_ALL:
             self._calls["forget_views"](self.state.address.value)

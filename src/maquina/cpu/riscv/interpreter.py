@@ -161,7 +161,7 @@ def run_slice(hart: HartState) -> None:
     """Look at what others want, then run for a while.
 
     The limit is kept to the instruction: what is left of it when a slice could overshoot is run
-    one instruction at a time.
+    one instruction or interrupt at a time.
     """
     serve_requests(hart)
     if hart.exit == EXIT_STOP:
@@ -170,7 +170,7 @@ def run_slice(hart: HartState) -> None:
         hart.exit = EXIT_LIMIT
         return
     select_view(hart)
-    take_interrupt(hart)
+    is_interrupted = take_interrupt(hart)
     left = hart.limit - hart.spent
     if left > OVERSHOOT:
         hart.slice = s64(SLICE) if left - OVERSHOOT > SLICE else s64(left - OVERSHOOT)
@@ -179,7 +179,11 @@ def run_slice(hart: HartState) -> None:
     else:
         hart.slice = s64(1)
         hart.budget = hart.slice
-        step(hart)
+        if is_interrupted:
+            hart.uncounted = u64(1)
+            hart.budget = s64(0)
+        else:
+            step(hart)
     end_slice(hart)
 
 

@@ -17,7 +17,7 @@ from maquina.cpu.riscv.causes import (
     TW,
 )  # fmt: skip
 from maquina.cpu.riscv.code import catch_up
-from maquina.cpu.riscv.csr_numbers import MIE, MSTATUS
+from maquina.cpu.riscv.csr_numbers import MSTATUS
 from maquina.cpu.riscv.state import HartState
 from maquina.cpu.riscv.table import Extension, Kind
 from maquina.cpu.riscv.traps import (
@@ -67,7 +67,7 @@ def mret(hart: HartState) -> u64:
 @rv_system.instruction("000100000101 00000 000 00000 1110011", Kind.EXIT)
 def wfi(hart: HartState) -> u64:
     require(hart, u64(SUPERVISOR), u64(TW))
-    if pending_interrupts(hart) & hart.csr[MIE] != 0:
+    if pending_interrupts(hart) != 0:
         return EXIT_NONE
     return EXIT_IDLE
 

@@ -8,7 +8,8 @@ from maquina.jit import Ptr, call_address, native, s32, u64
 NANOSECONDS_PER_TICK = 100
 CLOCK_MONOTONIC = 1
 INSTRUCTIONS_PER_TICK = 100
-"""Of a hart whose time is its instruction count: as if it ran at 1 GHz, one per cycle."""
+"""Of a hart whose time is its instruction count: as if it ran at 1 GHz, one per cycle. Traps take
+time too; that they count keeps time from going back when a slice ends."""
 
 
 @native(external=True)
@@ -20,7 +21,7 @@ def clock_gettime(clock: s32, result: Ptr[u64]) -> s32:  # type: ignore[empty-bo
 def read_time(hart: HartState) -> u64:
     """The time CSR."""
     if hart.counts_time != 0:
-        return (hart.retired + u64(hart.slice - hart.budget)) // INSTRUCTIONS_PER_TICK
+        return (hart.spent + u64(hart.slice - hart.budget)) // INSTRUCTIONS_PER_TICK
     call_address(
         clock_gettime, hart.clock_gettime, s32(CLOCK_MONOTONIC), Ptr[u64](hart.clock.address)
     )

@@ -107,22 +107,35 @@ def return_from_machine(hart: HartState) -> u64:
     return hart.csr[MEPC]
 
 
-@native
-def pending_interrupts(hart: HartState) -> u64:
-    """mip: what devices assert, what software has set, and the timers, compared now."""
+@native(inline=True)
+def raised(hart: HartState) -> u64:
+    """What devices assert and what software has set."""
     if unlikely(hart.posted[0] != 0):
         hart.csr[MIP] |= atomic_swap(hart.posted, u64(0))
-    pending = hart.csr[MIP] | hart.lines
+    return hart.csr[MIP] | hart.lines
+
+
+@native
+def pending_now(hart: HartState) -> u64:
+    """mip: what is raised, and the timers, compared now."""
+    pending = raised(hart)
+    now = read_time(hart)
+    if hart.csr[MENVCFG] & STCE != 0:
+        pending &= ~u64(1 << STI)
+        if now >= hart.csr[STIMECMP]:
+            pending |= 1 << STI
+    if now >= hart.mtimecmp:
+        pending |= 1 << MTI
+    return pending
+
+
+@native
+def pending_interrupts(hart: HartState) -> u64:
+    """The interrupts that are pending and enabled in mie; the clock is read if it matters."""
     enabled = hart.csr[MIE]
     if enabled & (1 << STI | 1 << MTI) != 0:
-        now = read_time(hart)
-        if hart.csr[MENVCFG] & STCE != 0:
-            pending &= ~u64(1 << STI)
-            if now >= hart.csr[STIMECMP]:
-                pending |= 1 << STI
-        if now >= hart.mtimecmp:
-            pending |= 1 << MTI
-    return pending
+        return pending_now(hart) & enabled
+    return raised(hart) & enabled
 
 
 @native(inline=True)
@@ -137,7 +150,7 @@ def most_urgent(candidates: u64) -> u64:
 @native
 def take_interrupt(hart: HartState) -> bool:
     """Take the most urgent interrupt that is pending and enabled; whether there was one."""
-    pending = pending_interrupts(hart) & hart.csr[MIE]
+    pending = pending_interrupts(hart)
     if pending == 0:
         return False
     status = hart.csr[MSTATUS]
