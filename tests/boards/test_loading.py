@@ -89,6 +89,16 @@ def test_raw_firmware(file: Path) -> None:
     assert read_firmware(file, BASE).entry == BASE
 
 
+def test_raw_program_behind_a_firmware(file: Path) -> None:
+    file.write_bytes(b"\x13\0\0\0")
+    assert read_kernel(file, BASE, may_be_raw=True).entry == BASE + 0x20_0000
+    file.write_bytes(image())
+    assert read_kernel(file, BASE, may_be_raw=True).segments[0].size == 0x1000
+    file.write_bytes(b"\0" * 0x202 + b"HdrS" + b"\0" * 64)
+    with pytest.raises(ImageError, match="x86"):
+        read_kernel(file, BASE, may_be_raw=True)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.boards.fake_harts import FakeHart, sbi
+from tests.devices.backends import Disk
 
 from maquina.boards import addresses as at
 from maquina.boards import configuration as configurations
@@ -217,6 +218,7 @@ def test_sizes_that_make_no_sense() -> None:
         Configuration(harts=65),
         Configuration(memory_bytes=1 << 20),
         Configuration(memory_bytes=(1 << 30) + 1),
+        Configuration(mmio_drives=[Disk()] * 9),
     ):
         with pytest.raises(UsageError):
             Machine(wrong, with_program(spin))

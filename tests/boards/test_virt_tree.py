@@ -12,7 +12,7 @@ from maquina.boards.addresses import Range
 from maquina.boards.devicetree import Node, cells, cells64, parse
 from maquina.boards.virt_tree import Boot, describe
 
-# What QEMU has and we do not describe: its own firmware channel, flash, and virtio-mmio.
+# What QEMU has and we do not describe: its own firmware channel, flash, empty virtio-mmio slots.
 SAME = {
     "soc/serial@10000000": ("reg", "compatible", "clock-frequency", "interrupts"),
     "soc/rtc@101000": ("reg", "compatible", "interrupts"),
@@ -45,8 +45,11 @@ def qemu(tmp_path_factory: pytest.TempPathFactory) -> Node:
 
 @pytest.mark.conformance
 def test_same_devices_at_the_same_places_as_qemu(qemu: Node) -> None:
-    ours = describe(3, 1 << 30, Boot())
-    for path, names in SAME.items():
+    ours = describe(3, 1 << 30, Boot(), virtio_slots=8)
+    slots = {f"soc/virtio_mmio@1000{slot}000": ("reg", "compatible") for slot in range(1, 9)}
+    for path in slots:
+        assert ours.find(path)["interrupts"] == qemu.find(path)["interrupts"]
+    for path, names in (SAME | slots).items():
         for name in names:
             assert ours.find(path)[name] == qemu.find(path)[name], f"{path} {name}"
 
@@ -84,6 +87,12 @@ def test_phandles_are_unique_and_resolve() -> None:
     assert len(set(handles)) == len(handles)
     assert phandle_owner(root, root.find("poweroff")["regmap"]) == "test@100000"
     assert phandle_owner(root, root.find("soc/rtc@101000")["interrupt-parent"]) == "plic@c000000"
+
+
+def test_only_slots_with_a_device_are_listed() -> None:
+    names = [node.name for node in describe(1, 1 << 30, Boot(), virtio_slots=2).walk()]
+    slots = [name for name in names if name.startswith("virtio_mmio")]
+    assert slots == ["virtio_mmio@10001000", "virtio_mmio@10002000"]
 
 
 def test_extensions_are_named_both_ways() -> None:

@@ -53,6 +53,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["run", "--", "true"], 2, "no image 'true'"),
         (["run", "--kernel", "/nonexistent/Image"], 125, "cannot read /nonexistent/Image"),
         (["run", "--kernel", "x", "--drive", "d,size=1"], 2, "'size=1' says nothing of a drive"),
+        (["run", "--kernel", "x", "--drive", "d,bus=isa"], 2, "'bus=isa' says nothing of a drive"),
         (["run", "--kernel", "x", "--drive", "/nonexistent/disk"], 125, "/nonexistent/disk"),
         (["run", "--kernel", "x", "--publish", "80"], 2, "publishes no port"),
         (["run", "--kernel", "x", "--network", "none", "--publish", "80:80"], 2, "no network"),

@@ -43,8 +43,8 @@ class Memory(Protocol):
     def write(self, address: int, data: bytes) -> None: ...
 
 
-class PciView:
-    """A guest's view of a PCI bus, whoever's the machine is."""
+class View:
+    """What a guest's driver needs of a machine, whoever's it is."""
 
     patience_s = 0.0  # how long to wait for an answer; ours come at once
 
@@ -58,6 +58,10 @@ class PciView:
         self._free = address + size
         assert self._free <= RAM + RAM_SIZE
         return address
+
+
+class PciView(View):
+    """A guest's view of a PCI bus."""
 
     def config_read(self, slot: int, register: int, size: int = 4) -> int:
         value = self.space.read(ECAM + (slot << 15) + register, size)
@@ -112,6 +116,8 @@ class Pci(PciView):
 
 class Driver:
     """One virtio device, from enumeration to requests."""
+
+    pci: View
 
     def __init__(self, pci: PciView, slot: int = 1, base: int = 0x4000_0000) -> None:
         self.pci, self.slot, self.base = pci, slot, base
@@ -170,10 +176,14 @@ class Driver:
     def start(self, wanted: int = 0, sizes: dict[int, int] | None = None) -> list[Ring]:
         """All of initialisation; answers the queues, of the device's sizes unless told."""
         self.negotiate(wanted)
-        count = self.get(0x12, 2)
-        rings = [self.set_up(index, (sizes or {}).get(index)) for index in range(count)]
+        rings = [
+            self.set_up(index, (sizes or {}).get(index)) for index in range(self.count_queues())
+        ]
         self.status = 0xF
         return rings
+
+    def count_queues(self) -> int:
+        return self.get(0x12, 2)
 
     def set_up(self, index: int, size: int | None = None) -> Ring:
         self.put(0x16, 2, index)

@@ -126,9 +126,12 @@ def test_random_rings_and_resets(name: str, seed: int) -> None:
 def check_that_it_works(pci: Pci) -> None:
     """A driver resets the device and every queue serves, or waits for, a sensible request."""
     pci._free = RAM + 0x100_0000
-    driver = Driver(pci)
+    check_device(Driver(pci), pci.functions[0].device)
+
+
+def check_device(driver: Driver, device: VirtioDevice) -> None:
+    """Over whichever transport."""
     rings = driver.start(MULTIPORT)
-    device = pci.functions[0].device
     if isinstance(device, Rng):
         answer = rings[0].request(b"", 32)
         assert answer is not None and len(answer) == 32
@@ -136,7 +139,7 @@ def check_that_it_works(pci: Pci) -> None:
         for ring in rings:
             assert ring.request(bytes(16), 513) == bytes(513)
     elif isinstance(device, Net):
-        rings[0].add([(pci.allocate(2000), 2000, True)])
+        rings[0].add([(driver.pci.allocate(2000), 2000, True)])
         assert device.receive(bytes(60))
         assert rings[1].request(bytes(12 + 60)) == b""
         assert len(rings[0].collect()) == 1

@@ -165,3 +165,31 @@ def test_random_use() -> None:
             plic.read(offset, choice.choice([1, 4, 4, 8]))
         for context in range(4):
             assert output(plic, context) == (plic._best(context) != 0)
+
+
+def test_an_event_source_wants_its_wire_to_rise_again() -> None:
+    plic = Plic(96, [Line(), Line()], event_sources=[10])
+    plic.write(4 * 10, 4, 1)
+    plic.write(ENABLE + 0x80, 4, 1 << 10)
+    wire = plic.lines[10]
+    wire.set(True)
+    assert claim(plic) == 10
+    complete(plic, 10)
+    assert not output(plic, 1)  # the wire is up, and nothing new has happened
+    wire.set(False)
+    wire.set(True)
+    assert claim(plic) == 10
+    wire.set(False)
+    wire.set(True)
+    state = plic.save()
+    plic.restore(state)
+    assert plic.save() == state
+    assert not output(plic, 1)  # not before the driver has completed the first
+    complete(plic, 10)
+    assert output(plic, 1)
+    assert claim(plic) == 10
+    wire.set(False)
+    wire.set(True)
+    wire.set(False)
+    complete(plic, 10)
+    assert not output(plic, 1)  # what happened is over

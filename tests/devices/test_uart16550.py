@@ -222,3 +222,32 @@ def test_random_use(terminal: Terminal) -> None:
         else:
             was_up = terminal.line.level
             assert was_up == (terminal.get(IIR) & 1 == 0)
+
+
+def test_the_wire_rises_anew_whenever_something_happens(terminal: Terminal) -> None:
+    rises: list[bool] = []
+    terminal.line.connect(lambda level: rises.append(level) if level else None)
+
+    def happened() -> bool:
+        count = len(rises)
+        rises.clear()
+        return bool(count)
+
+    terminal.put(FCR, 1)
+    terminal.put(IER, 3)
+    assert happened()  # the transmitter is empty
+    terminal.put(DATA, ord("a"))
+    assert happened()
+    terminal.get(LSR)
+    assert not happened()
+    terminal.type(b"bc")
+    assert happened()
+    terminal.get(DATA)
+    assert happened()  # another byte waits
+    terminal.get(IIR)
+    terminal.put(IER, 1)
+    terminal.get(DATA)
+    happened()
+    terminal.get(LSR)
+    assert not happened()
+    assert not is_up(terminal.line)

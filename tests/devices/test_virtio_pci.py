@@ -112,11 +112,13 @@ def test_features_are_refused_unless_offered_and_modern(pci: Pci) -> None:
 def test_the_status_moves_in_its_order_only(pci: Pci) -> None:
     driver = Driver(pci)
     driver.choose(VERSION_1)
-    for written, read in ((2, 0), (4, 0), (1, 1), (5, 1), (0xB, 0xB), (3, 0xB), (0xF, 0xF)):
+    for written, read in ((8, 0), (4, 0), (1, 1), (5, 1), (0xB, 0xB), (3, 0xB), (0xF, 0xF)):
         driver.status = written
         assert driver.status == read
     driver.status = 0
     assert driver.status == 0
+    driver.status = 2  # DRIVER, and by it ACKNOWLEDGE
+    assert driver.status == 3
     driver.choose(VERSION_1)
     driver.status = 0xF
     assert driver.status == 0xF

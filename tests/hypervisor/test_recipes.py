@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,9 @@ def test_drives(tmp_path: Path) -> None:
     with Materials(Wanted(kernel=Path("x"), drives=(drive,), has_network=False)) as made:
         assert [disk.size_bytes for disk in made.drives] == [1 << 20]
         assert made.drives[0].is_read_only
+    on_mmio = replace(drive, bus="mmio")
+    with Materials(Wanted(kernel=Path("x"), drives=(drive, on_mmio), has_network=False)) as made:
+        assert [len(made.drives_on(bus)) for bus in ("pci", "mmio")] == [1, 1]
     missing = Drive(path=tmp_path / "missing")
     with pytest.raises((ImageError, HostError)):
         Materials(Wanted(kernel=Path("x"), drives=(drive, missing)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 
-from maquina.boards.addresses import MAX_RAM_BYTES
+from maquina.boards.addresses import MAX_RAM_BYTES, VIRTIO_SLOTS
 from maquina.devices.virtio.console import Console
 from maquina.errors import HostError, UsageError
 from maquina.machine.backends import BlockBackend, CharBackend, NetBackend
@@ -61,6 +61,7 @@ class Configuration:
     rng_seed: bytes | None = None  # fresh from the host at each boot if None
     serial: CharBackend = field(default_factory=Silence)
     drives: Sequence[BlockBackend] = ()
+    mmio_drives: Sequence[BlockBackend] = ()  # for kernels that know nothing of PCI
     network: NetworkCard | None = None
     root: FileTree | None = None  # shared by virtio-fs under the tag ROOT_TAG
     plug: Callable[[Console], None] | None = None  # adds ports to the console of each new boot
@@ -78,6 +79,11 @@ class Configuration:
             raise UsageError(
                 f"{self.memory_bytes} bytes of memory",
                 f"ask for {MIN_RAM_BYTES >> 20}M to {MAX_RAM_BYTES >> 30}G in whole pages",
+            )
+        if len(self.mmio_drives) > len(VIRTIO_SLOTS):
+            raise UsageError(
+                f"{len(self.mmio_drives)} drives on virtio-mmio",
+                f"attach at most {len(VIRTIO_SLOTS)} there, and others to PCI",
             )
         available = host_memory_bytes()
         if self.memory_bytes > available:

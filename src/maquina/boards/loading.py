@@ -2,8 +2,8 @@
 
 Known are Linux `Image` files (Documentation/arch/riscv/boot-image-header.rst) with or without an
 EFI stub, the same compressed with gzip or zstd or as an EFI zboot file, and 64-bit RISC-V ELF
-files. Anything else is taken for raw firmware where firmware is asked for, and refused where a
-kernel is.
+files. Anything else is taken for raw bytes where firmware is asked for or a firmware starts it,
+and refused where a kernel is to start by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ Contents: TypeAlias = bytes | mmap.mmap
 MAX_PROGRAM_BYTES = 1 << 29  # a small compressed file must not be able to fill the host's memory
 ZSTD_STEP_BYTES = 1 << 10  # four bytes of zstd can stand for 128 KiB: look at the sum often
 MAX_SEGMENTS = 256  # an ELF header can claim 65,535 segments of the same bytes
+
+RAW_OFFSET = 2 << 20  # of a program without header: where OpenSBI's fw_jump looks, and U-Boot is
 
 IMAGE_MAGIC = b"RSC\x05"
 IMAGE_HEADER_BYTES = 64
@@ -89,7 +91,7 @@ def _contents(file: BinaryIO) -> Contents:
     return file.read(MAX_PROGRAM_BYTES + 1)
 
 
-def read_kernel(path: Path, base: int) -> Program:
+def read_kernel(path: Path, base: int, *, may_be_raw: bool = False) -> Program:
     """The kernel in a file; an Image goes to its text offset above `base`, the start of RAM."""
     data = _decompressed(read_file(path), path)
     if data[:4] == ELF_MAGIC:
@@ -99,6 +101,9 @@ def read_kernel(path: Path, base: int) -> Program:
     for offset, magic, what in FOREIGN:
         if data[offset : offset + len(magic)] == magic:
             raise FormatError(f"{path} is {what}", REMEDY)
+    if may_be_raw and data:
+        start = base + RAW_OFFSET
+        return Program((Segment(start, memoryview(data), len(data)),), start)
     if len(data) < IMAGE_HEADER_BYTES:
         raise FormatError(f"{path} is truncated: {len(data)} bytes", "get it again")
     raise FormatError(f"{path} is no kernel that is known here", REMEDY)

@@ -53,7 +53,8 @@ def place(
     tree_at = align_down(top - TREE_BYTES, TREE_BYTES)
     below = tree_at
     firm = read_firmware(firmware, memory.base) if firmware else None
-    system = read_kernel(kernel, memory.base) if kernel else None
+    is_second = firm is not None
+    system = read_kernel(kernel, memory.base, may_be_raw=is_second) if kernel else None
     initrd_range = None
     if initrd is not None:
         data = read_file(initrd)

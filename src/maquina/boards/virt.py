@@ -33,6 +33,7 @@ from maquina.devices.virtio.device import VirtioDevice
 from maquina.devices.virtio.fs import Fs
 from maquina.devices.virtio.net import Net
 from maquina.devices.virtio.rng import Rng
+from maquina.devices.virtio.transport_mmio import EmptySlot, VirtioMmio
 from maquina.devices.virtio.transport_pci import VirtioPci
 from maquina.machine.bus import AddressSpace
 from maquina.machine.clock import HostClock
@@ -88,7 +89,8 @@ class Board:
 
         def tree(initrd: at.Range | None) -> bytes:
             boot = Boot(wanted.command_line, initrd, seed)
-            return describe(wanted.harts, wanted.memory_bytes, boot).flatten()
+            slots = len(wanted.mmio_drives)
+            return describe(wanted.harts, wanted.memory_bytes, boot, slots).flatten()
 
         return place(self.memory, wanted.firmware, wanted.kernel, wanted.initrd, tree)
 
@@ -101,7 +103,7 @@ class Board:
     def _add_devices(self) -> None:
         harts = [one.hart for one in self.group.all]
         contexts = [_wire(hart, bit) for hart in harts for bit in (MEIP, SEIP)]
-        plic = Plic(at.PLIC_SOURCES + 1, contexts)
+        plic = Plic(at.PLIC_SOURCES + 1, contexts, at.EVENT_INTERRUPTS)
         clint = Clint(
             self._ticks,
             software=[_wire(hart, MSIP) for hart in harts],
@@ -121,7 +123,19 @@ class Board:
             (at.TEST, finisher, "test"),
         ):
             self.bus.attach(where.base, where.size, device, name)
+        self._add_virtio_slots(plic)
         self._add_pci(plic)
+
+    def _add_virtio_slots(self, plic: Plic) -> None:
+        """Kernels without a device tree look into all of them."""
+        drives = self.configuration.mmio_drives
+        for slot, where in enumerate(at.VIRTIO_SLOTS):
+            name, device = f"virtio{slot}", None
+            if slot < len(drives):
+                disk = Block(drives[slot], f"disk{len(self.configuration.drives) + slot}")
+                self._virtio.append(disk)
+                device = VirtioMmio(disk, self.memory, plic.lines[at.VIRTIO_INTERRUPT + slot])
+            self.bus.attach(where.base, where.size, device or EmptySlot(), name)
 
     def _add_pci(self, plic: Plic) -> None:
         lines = plic.lines[at.PCI_INTERRUPT : at.PCI_INTERRUPT + at.PCI_INTERRUPTS]

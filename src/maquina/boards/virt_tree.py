@@ -2,7 +2,7 @@
 
 Bindings: Linux Documentation/devicetree/bindings (riscv/cpus.yaml, riscv/extensions.yaml,
 interrupt-controller/sifive,plic-1.0.0.yaml, pci/host-generic-pci.yaml, serial/8250.yaml,
-power/reset/syscon-reboot.yaml).
+virtio/mmio.yaml, power/reset/syscon-reboot.yaml).
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ class _Handles:
         return self.last
 
 
-def describe(harts: int, memory_bytes: int, boot: Boot) -> Node:
-    """The whole tree for a board with `harts` harts and `memory_bytes` of RAM."""
+def describe(harts: int, memory_bytes: int, boot: Boot, virtio_slots: int = 0) -> Node:
+    """The whole tree for a board with `harts` harts and `memory_bytes` of RAM.
+
+    Of the virtio-mmio slots, the first `virtio_slots` have a device.
+    """
     root = Node("")
     root["#address-cells"] = 2
     root["#size-cells"] = 2
@@ -61,6 +64,7 @@ def describe(harts: int, memory_bytes: int, boot: Boot) -> Node:
     plic = handles.new()
     _add_interrupt_controllers(soc, plic, handles.cpus)
     _add_simple_devices(soc, plic)
+    _add_virtio_slots(soc, plic, virtio_slots)
     _add_pci(soc, plic)
     _add_reset(root, soc, handles.new())
     return root
@@ -128,6 +132,15 @@ def _add_simple_devices(soc: Node, plic: int) -> None:
     node["reg"] = _reg(at.RTC)
     node["interrupt-parent"] = plic
     node["interrupts"] = at.RTC_INTERRUPT
+
+
+def _add_virtio_slots(soc: Node, plic: int, count: int) -> None:
+    for slot, where in enumerate(at.VIRTIO_SLOTS[:count]):
+        node = soc.child(_path("virtio_mmio", where), {"compatible": "virtio,mmio"})
+        node["reg"] = _reg(where)
+        node["interrupt-parent"] = plic
+        node["interrupts"] = at.VIRTIO_INTERRUPT + slot
+        node["dma-coherent"] = None
 
 
 def _add_pci(soc: Node, plic: int) -> None:

@@ -34,8 +34,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--drive",
     multiple=True,
-    metavar="FILE[,format=NAME][,ro][,backing]",
-    help="Attach a disk image; backing allows the image it lies on.",
+    metavar="FILE[,format=NAME][,ro][,backing][,bus=mmio]",
+    help="Attach a disk image; backing allows the image it lies on; the bus is PCI or MMIO.",
 )
 @click.option("--kernel", type=FILE, help="Start this kernel.")
 @click.option("--initrd", type=FILE, help="With this initial RAM disk.")
@@ -150,21 +150,26 @@ def _guest(options: dict[str, Any]) -> Guest | None:
 
 
 def _drive(text: str) -> Drive:
-    """Read FILE[,format=NAME][,ro][,backing]."""
+    """Read FILE[,format=NAME][,ro][,backing][,bus=pci|mmio]."""
     from maquina.hypervisor.recipes import Drive
 
     name, *words = text.split(",")
-    image_format = None
+    image_format, bus = None, "pci"
     for word in words:
         if word.startswith("format="):
             image_format = word.removeprefix("format=")
+        elif word in ("bus=pci", "bus=mmio"):
+            bus = word.removeprefix("bus=")
         elif word not in ("ro", "backing"):
-            raise UsageError(f"{word!r} says nothing of a drive", "use format=NAME, ro or backing")
+            raise UsageError(
+                f"{word!r} says nothing of a drive", "use format=NAME, ro, backing or bus=mmio"
+            )
     return Drive(
         path=Path(name),
         format=image_format,
         is_read_only="ro" in words,
         may_have_backing="backing" in words,
+        bus=bus,
     )
 
 

@@ -4,8 +4,9 @@ A device sees offsets, never addresses, and is given what it needs: interrupt li
 clock, memory. Every access to it holds `AddressSpace.lock`; what enters from the host (a frame, a
 key press) enters through methods that whoever attaches the backend calls with that lock held.
 Whatever a guest does to it, a device answers as hardware would and never raises. Devices with a
-state have `save` and `restore`; restoring touches no backend. When all of a machine
-has been restored, `PciHost.resume` and the serial port's backend's `ready` set things going.
+state have `save` and `restore`; restoring touches no backend. When all of a machine has
+been restored, `PciHost.resume`, `VirtioMmio.resume` and the serial port's backend's `ready` set
+things going.
 
 Reading order: `test_finisher`, the smallest; `plic` and `aclint`, the interrupts and the clock of
 RISC-V; `uart16550`, `rtc_goldfish`; `pci_function` and `pci`, the bus; then the package `virtio`.

@@ -6,6 +6,10 @@ pending when the wire is up; a context claims it, which ends that; until the con
 the gateway holds it back, and then makes it pending again if the wire is still up. A pending
 interrupt stays so when its wire goes down: a gateway cannot withdraw a request.
 
+What a gateway takes for a request is the platform's to say. Those of `event_sources` want more
+than a level: the wire must have risen since the claim. A driver that leaves a cause standing is
+not called again for it then, only for the next one.
+
     0x000000 + 4 * source                 priority
     0x001000 + 4 * word                   pending bits
     0x002000 + 0x80 * context + 4 * word  enable bits
@@ -30,7 +34,9 @@ MAX_PRIORITY = 7
 class Plic:
     """`outputs` is a line for each context, `lines[1]` to `lines[sources - 1]` the inputs."""
 
-    def __init__(self, sources: int, outputs: Sequence[Line]) -> None:
+    def __init__(
+        self, sources: int, outputs: Sequence[Line], event_sources: Sequence[int] = ()
+    ) -> None:
         if not 2 <= sources <= MAX_SOURCES or len(outputs) > MAX_CONTEXTS:
             raise ValueError("a PLIC has at most 1,024 sources and contexts")
         self.sources = sources
@@ -38,12 +44,18 @@ class Plic:
         self._outputs = tuple(outputs)
         self._all = (1 << sources) - 2  # source 0 does not exist
         self._priorities = [0] * sources
+        self._events = sum(1 << source for source in event_sources)
         self._pending = self._claimed = 0  # one bit for each source
+        self._risen = 0  # wires that rose while claimed
         self._enabled = [0] * len(self._outputs)
         self._thresholds = [0] * len(self._outputs)
 
     def _drive(self, source: int, level: bool) -> None:
-        if level and source and not self._claimed >> source & 1:
+        if not level or not source:
+            return
+        if self._claimed >> source & 1:
+            self._risen |= 1 << source & self._events
+        else:
             self._pending |= 1 << source
             self._update()
 
@@ -109,6 +121,7 @@ class Plic:
         source = self._best(context)
         self._pending &= ~(1 << source)
         self._claimed |= 1 << source & self._all
+        self._risen &= ~(1 << source)
         self._update()
         return source
 
@@ -119,7 +132,8 @@ class Plic:
             self._thresholds[context] = value & MAX_PRIORITY
         elif at == 4 and value < self.sources and self._enabled[context] >> value & 1:
             self._claimed &= ~(1 << value)
-            if self.lines[value].level:
+            is_new = (self._risen | ~self._events) >> value & 1
+            if is_new and self.lines[value].level:
                 self._pending |= 1 << value
 
     # -- saving --------------------------------------------------------------------------------
@@ -130,6 +144,7 @@ class Plic:
             "priorities": list(self._priorities),
             "pending": self._pending,
             "claimed": self._claimed,
+            "risen": self._risen,
             "enabled": list(self._enabled),
             "thresholds": list(self._thresholds),
         }
@@ -141,12 +156,14 @@ class Plic:
         priorities = fields.integers("priorities", self.sources, 0, MAX_PRIORITY)
         pending = fields.integer("pending", 0, self._all)
         claimed = fields.integer("claimed", 0, self._all)
+        risen = fields.integer("risen", 0, self._all)
         enabled = fields.integers("enabled", contexts, 0, self._all)
         thresholds = fields.integers("thresholds", contexts, 0, MAX_PRIORITY)
-        if any(word & 1 for word in (pending, claimed, *enabled)):
+        if any(word & 1 for word in (pending, claimed, risen, *enabled)):
             raise fields.error("a bit", "of source 0 is set")
         self._priorities, self._enabled, self._thresholds = priorities, enabled, thresholds
-        self._pending, self._claimed = pending, claimed
+        self._pending, self._claimed, self._risen = pending, claimed, risen
         for source, line in enumerate(self.lines):
-            self._drive(source, line.level)
+            if not self._events >> source & 1:
+                self._drive(source, line.level)
         self._update()

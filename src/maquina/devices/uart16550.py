@@ -6,6 +6,9 @@ that reports a few bytes below the trigger level has passed as soon as they arri
 
 Input waits at the backend while the receiver is full: nothing is lost, and the overrun error
 occurs in loopback only.
+
+Whenever something happens that could interrupt, the wire goes up anew, also if it was up: an
+interrupt controller that wants an edge sees each one, another sees the level.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Uart16550:
         taken = data[: max(room, 0)]
         self._fifo.extend(taken)
         self._has_refused = len(taken) < len(data)
-        self._update()
+        self._update(is_event=bool(taken))
         return len(taken)
 
     def receive_break(self) -> None:
@@ -63,7 +66,7 @@ class Uart16550:
         if len(self._fifo) < self._capacity:
             self._fifo.append(0)
             self._errors |= LSR_BREAK
-            self._update()
+            self._update(is_event=True)
 
     @property
     def _capacity(self) -> int:
@@ -98,7 +101,7 @@ class Uart16550:
             self._write_modem_control(value)
         elif offset == SCR:
             self._scr = value
-        self._update()
+        self._update(is_event=True)
 
     @property
     def _is_divisor(self) -> bool:
@@ -109,7 +112,7 @@ class Uart16550:
         if self._is_divisor:
             return self._divisor & 0xFF
         value = self._fifo.popleft() if self._fifo else 0
-        self._update()
+        self._update(is_event=True)  # for drivers that take one byte at each interrupt
         self._ask_for_more()
         return value
 
@@ -204,7 +207,9 @@ class Uart16550:
             return IIR_MODEM
         return IIR_NONE
 
-    def _update(self) -> None:
+    def _update(self, *, is_event: bool = False) -> None:
+        if is_event:
+            self._line.set(False)
         self._line.set(self._cause() != IIR_NONE)
 
     # -- saving --------------------------------------------------------------------------------

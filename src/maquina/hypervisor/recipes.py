@@ -39,6 +39,7 @@ class Drive:
     format: str | None = None
     is_read_only: bool = False
     may_have_backing: bool = False  # an overlay that may open the image it lies on
+    bus: str = "pci"  # or "mmio", for kernels that know nothing of PCI
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,11 @@ class Materials:
 
     def close(self) -> None:
         self._stack.close()
+
+    def drives_on(self, bus: str) -> list[BlockBackend]:
+        """The drives of one bus, in the order they were named."""
+        pairs = zip(self.wanted.drives, self.drives, strict=True)
+        return [image for drive, image in pairs if drive.bus == bus]
 
     @property
     def command_line(self) -> str:

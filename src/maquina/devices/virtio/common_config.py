@@ -1,7 +1,8 @@
 """The registers by which a driver sets up a virtio device (virtio 1.3, section 4.1.4.3).
 
 They hold status, feature negotiation and queue configuration. Nothing in them depends on PCI but
-the MSI-X vectors, which read as "no vector": interrupts go over a wire here.
+the MSI-X vectors, which read as "no vector": interrupts go over a wire here. The registers of
+`transport_mmio` are these under other offsets.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ FIRST_AREA, END_OF_AREAS = 0x20, 0x38
 class CommonConfig:
     """A device's registers, and through them its life.
 
-    `on_queue` and `on_config` are called to interrupt the driver.
+    `on_queue` and `on_config` are called to interrupt the driver. `required` are features without
+    which a driver is refused.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class CommonConfig:
         memory: GuestMemory,
         on_queue: Callable[[], None],
         on_config: Callable[[], None],
+        required: int = FEATURE_VERSION_1,
     ) -> None:
-        self.device = device
+        self.device, self._required = device, required
         self._memory, self._on_queue, self._on_config = memory, on_queue, on_config
         self.offered = device.features | FEATURES
         self.stage = Stage.RESET
@@ -129,6 +132,16 @@ class CommonConfig:
 
     # -- queues --------------------------------------------------------------------------------
 
+    @property
+    def queue_maximum(self) -> int:
+        """The largest size of the selected queue; 0 if there is no such queue."""
+        return self._queue.maximum if self._queue else 0
+
+    def stop_queue(self) -> None:
+        """Take the selected queue out of use (QueueReady, 4.2.2; over PCI there is no way)."""
+        if self._queue:
+            self._queue.reset()
+
     def _set_queue_size(self, value: int) -> None:
         """A queue in use keeps its size, whatever is written: its views were checked for it."""
         queue = self._queue
@@ -186,12 +199,14 @@ class CommonConfig:
     def _agree(self) -> bool:
         """Whether the driver's features can be served; if so they hold from now on."""
         chosen = self._driver_features
-        if chosen & ~self.offered or not chosen & FEATURE_VERSION_1:
-            return False
-        if not self.device.accepts(chosen):
+        if not self._can_accept(chosen):
             return False
         self.device.accepted = chosen
         return True
+
+    def _can_accept(self, chosen: int) -> bool:
+        is_sound = not chosen & ~self.offered and not self._required & ~chosen
+        return is_sound and self.device.accepts(chosen)
 
     def _activate(self) -> None:
         """Go. A driver may have filled and kicked queues before."""
@@ -278,8 +293,7 @@ class CommonConfig:
 
     def _check_accepted(self, fields: Fields, accepted: int, stage: Stage) -> None:
         is_agreed = stage in (Stage.NEGOTIATED, Stage.LIVE)
-        is_sound = accepted & FEATURE_VERSION_1 and not accepted & ~self.offered
-        if not (is_sound and self.device.accepts(accepted) if is_agreed else accepted == 0):
+        if not (self._can_accept(accepted) if is_agreed else accepted == 0):
             raise fields.error("accepted", "is not what this device can agree to")
 
     def _restore_device(self, state: dict[str, State], queues: list[Queue], accepted: int) -> None:

@@ -14,7 +14,8 @@ Two more bits lie across the stages and end only in a reset: the driver gives up
 the device asks for a reset with NEEDS_RESET; with either of them nothing is served and no stage
 is entered. A write that takes a bit back, leaves one out or adds one too early is no request at
 all (2.1.1: "the driver MUST NOT"), and changes nothing from that bit on. A driver may add several
-bits at once, as small drivers do: they are taken in the order above.
+bits at once, as small drivers do: they are taken in the order above. DRIVER says ACKNOWLEDGE too:
+U-Boot resets a device that it has acknowledged, and goes on with DRIVER.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ STEPS: dict[Stage, tuple[Bit, Stage]] = {
 
 def stages_requested(stage: Stage, written: int) -> list[Stage]:
     """The stages that a write asks to enter, one after another; none if it takes a bit back."""
+    if written & Bit.DRIVER:
+        written |= Bit.ACKNOWLEDGE
     if stage & ~written:
         return []
     requested = []
