@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maquina.boards.configuration import Configuration
     from maquina.boards.machine import Machine
+    from maquina.hypervisor.preparing import prepare
     from maquina.hypervisor.recipes import Wanted
     from maquina.hypervisor.session import Session
     from maquina.images.catalog import debian
 
 __version__ = "0.1.0"
-__all__ = ["Configuration", "Machine", "Session", "Wanted", "debian"]
+__all__ = ["Configuration", "Machine", "Session", "Wanted", "debian", "prepare"]
 
 _HOMES = {
     "Configuration": "maquina.boards.configuration",
@@ -28,6 +29,7 @@ _HOMES = {
     "Session": "maquina.hypervisor.session",
     "Wanted": "maquina.hypervisor.recipes",
     "debian": "maquina.images.catalog",
+    "prepare": "maquina.hypervisor.preparing",
 }
 
 

@@ -18,9 +18,17 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--keyring", type=click.Path(dir_okay=False, path_type=Path), help="Keys to believe."
 )
+@click.option(
+    "--prepare/--no-prepare",
+    default=True,
+    envvar="MAQUINA_PREPARE",
+    show_envvar=True,
+    help="Configure added packages and compile Python's library in it.",
+)
 @click.argument("image", type=click.Choice(["debian"]))
 def pull(image: str, **options: Any) -> None:  # noqa: ARG001  there is one
-    """Download IMAGE, asking its mirror for what is new."""
+    """Download IMAGE, asking its mirror for what is new, and prepare it."""
+    from maquina.hypervisor.preparing import prepare
     from maquina.images import debian, on_terminal
 
     with on_terminal() as progress:
@@ -33,4 +41,6 @@ def pull(image: str, **options: Any) -> None:  # noqa: ARG001  there is one
             progress,
             refresh=True,
         )
+        if options["prepare"]:
+            guest = prepare(guest, progress, again=True)
     click.echo(f"{guest.name}, Linux {guest.kernel.version}")

@@ -51,6 +51,14 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--mirror", help="A Debian mirror  [default: as apt has it].")
 @click.option("--keyring", type=FILE, help="Keys to believe instead of the host's.")
+@click.option(
+    "--prepare/--no-prepare",
+    default=True,
+    envvar="MAQUINA_PREPARE",
+    show_envvar=True,
+    help="Configure added packages and compile Python's library in the image, once. Or take it as "
+    "it was unpacked.",
+)
 @click.option("--trace", type=FILE, help="Write every instruction to this file. Slow.")
 @click.option("--stock", is_flag=True, help="Boot with Debian's own kernel command line.")
 @click.option("--tty", is_flag=True, help="Give the command a terminal.")
@@ -136,10 +144,11 @@ def _guest(options: dict[str, Any]) -> Guest | None:
         return None
     if image != "debian":
         raise UsageError(f"no image {image!r}", "use debian, or --kernel for a system of your own")
+    from maquina.hypervisor.preparing import prepare
     from maquina.images import debian, on_terminal
 
     with on_terminal() as progress:
-        return debian(
+        guest = debian(
             options["suite"],
             options["packages"],
             options["guest_kernel"],
@@ -147,6 +156,7 @@ def _guest(options: dict[str, Any]) -> Guest | None:
             options["keyring"],
             progress,
         )
+        return prepare(guest, progress) if options["prepare"] else guest
 
 
 def _drive(text: str) -> Drive:

@@ -24,6 +24,7 @@ from maquina.guest.ports import Feed, SerialLine, Terminal
 from maquina.guest.pumps import Filter, Sink, Source
 from maquina.hypervisor.recipes import Materials, Wanted
 from maquina.machine.backends import CharBackend, PortBackend
+from maquina.storage.layers.stack import Stack
 
 LOG_BYTES = 1 << 16  # of the kernel's messages are kept, however many there are
 LINGER_S = 0.5  # for output of what a command left behind, after it ended
@@ -90,10 +91,20 @@ class Session:
         """
         with self._stack, self._pumps:
             if self.machine is not None:
-                if self.agent.is_ready.is_set() and self._materials.has_something_to_keep:
-                    self.agent.call("power_off")
-                    self.machine.wait(WRITING_S)
+                if self._materials.has_something_to_keep:
+                    self.switch_off()
                 self.machine.close()
+
+    def switch_off(self) -> None:
+        """Have a guest write what it has not written yet, and switch its machine off."""
+        if self.machine is not None and self.agent.is_ready.is_set():
+            self.agent.call("power_off")
+            self.machine.wait(WRITING_S)
+
+    @property
+    def root(self) -> Stack | None:
+        """The guest's files. The machine's as long as it runs."""
+        return self._materials.root
 
     # -- what a session can be for -------------------------------------------------------------
 

@@ -3,6 +3,7 @@
     $XDG_CACHE_HOME/maquina/        (default ~/.cache/maquina)
         guests/KEY.json             what a request resolved to: the only file a warm start reads
         layers/KEY/                 file trees, as storage.layers has them
+        unprepared/KEY              why a layer of a system prepared could not be made
         kernels/KEY/Image           a kernel
         modules/KEY/                modules of a kernel for one purpose
         tools/KEY/                  programs for the inside of a guest
@@ -31,7 +32,10 @@ from pathlib import Path
 from maquina.errors import HostError
 from maquina.images.progress import SILENT, Progress
 
-KINDS = ("guests", "layers", "kernels", "modules", "tools", "indexes", "packages", "disks")
+KINDS = (
+    "guests", "layers", "unprepared", "kernels", "modules", "tools", "indexes", "packages",
+    "disks",
+)  # fmt: skip
 _UNFINISHED = ".unfinished-"
 
 

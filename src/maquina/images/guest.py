@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class Guest:
             *self.disk_modules,
             self.busybox,
         )
+
+    def with_layer(self, path: Path) -> Guest:
+        """The same with one more layer on top of the system, below the modules."""
+        return replace(self, layers=(*self.layers[:-1], path, self.layers[-1]))
 
     def dump(self, base: Path) -> str:
         """As JSON, with paths relative to `base`."""

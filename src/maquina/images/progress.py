@@ -136,6 +136,11 @@ class RichProgress:
 class _Notes(Silent):
     """Without a terminal there are no bars, but a wait is still told."""
 
+    def task(self, label: str, total: int | None, unit: str = "B") -> AbstractContextManager[Task]:
+        if total is None:  # the longest waits are those of which nobody knows the end
+            self.note(label)
+        return super().task(label, total, unit)
+
     def note(self, message: str) -> None:
         print(message, file=sys.stderr)  # noqa: T201  a pipe's reader wants plain lines
 
