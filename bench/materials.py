@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.ratios import Missing
+from maquina.hypervisor.preparing import prepare
 from maquina.images import Guest, debian, on_terminal
 from maquina.images.initramfs import build_initramfs
 
@@ -49,8 +50,9 @@ FIRST_WORDS = struct.pack(
 
 @cache
 def guest() -> Guest:
-    """The system of `maquina run debian`; fetched if it is not in the cache."""
-    return debian(progress=on_terminal())
+    """The system of `maquina run debian`; fetched and prepared if it is not in the cache."""
+    progress = on_terminal()
+    return prepare(debian(progress=progress), progress)
 
 
 def write_initrd(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.boot.commands import MAQUINA, image
+from tests.boot.commands import ENVIRONMENT, MAQUINA, image
 
 pytestmark = pytest.mark.boot
 PROMPT = b"# "
@@ -41,6 +41,7 @@ class Person:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
+            env=ENVIRONMENT,
         )
         os.close(theirs)
 
