@@ -30,6 +30,7 @@ from maquina.machine.memory import GuestMemory
 MEMORY_BYTES = 512 << 20
 PATIENCE_S = 120.0
 HOTTEST = 40
+HOT = re.compile(r"^ *[0-9.]+% +\[.\] .*?(?=  |$)", re.MULTILINE)
 INSIDE = "--inside"  # what the process that perf watches is started with
 COUNTERS = ("misses", "decoded", "flushes")
 
@@ -94,21 +95,9 @@ def watch(arguments: list[str]) -> None:
             check=True,
             env={**os.environ, "MAQUINA_DEBUG_NATIVE": "1"},
         )
-        report = [
-            "perf",
-            "report",
-            "-i",
-            str(data),
-            "--stdio",
-            "-q",
-            "--sort",
-            "symbol",
-            "-F",
-            "overhead,sym",
-        ]
+        report = ["perf", "report", "-i", str(data), "--stdio", "-q", "--sort", "symbol"]
         said = subprocess.run(report, check=True, capture_output=True, text=True).stdout
-    lines = [line for line in said.splitlines() if re.match(r" *[0-9.]+%", line)]
-    print("\n".join(lines[:HOTTEST]))
+    print("\n".join(HOT.findall(said)[:HOTTEST]))
 
 
 def main() -> None:
