@@ -22,11 +22,13 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no {' or '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     results: list[Result] = []
+    path = report.new_file()
     for name in options.names or NAMES:
         print(f"{name} ...", flush=True)
         results += _measure(name, options.pairs)
+        report.write(path, results)  # each time: who stops a long run keeps what it has found
     print(report.table(results))
-    print(f"written to {report.write(results)}")
+    print(f"written to {path}")
 
 
 def _measure(name: str, pairs: int) -> list[Result]:

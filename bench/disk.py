@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.devices.driver import Driver, Pci, Ring
 
 from bench.ratios import Missing, Promise, Result, Sample, alternate, compare
-from maquina.devices.virtio.block import Block
+from maquina.devices.virtio.block import F_FLUSH, Block
 from maquina.storage.formats import open_image
 
 DISK_BYTES = 256 << 20
@@ -74,7 +74,7 @@ def _through_device(path: Path, image_format: str, kind: int) -> Sample:
     pci = Pci(Block(image))
     try:
         driver = Driver(pci)
-        (ring,) = driver.start()
+        (ring,) = driver.start(F_FLUSH)  # without it the device flushes each write by itself
         requests = _Requests(pci, ring, kind)
         began = time.perf_counter()
         for first in range(0, DISK_BYTES // REQUEST_BYTES, DEPTH):

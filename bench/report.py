@@ -31,10 +31,14 @@ def _line(result: Result) -> str:
     return f"| {' | '.join((*cells, result.promise, kept))} |"
 
 
-def write(results: Sequence[Result]) -> Path:
-    """results/TIME.json with everything, results/table.md with the table."""
-    DIRECTORY.mkdir(exist_ok=True)
-    path = DIRECTORY / time.strftime("%Y-%m-%dT%H%M%S.json")
+def new_file() -> Path:
+    """Where a run's results go: results/TIME.json."""
+    return DIRECTORY / time.strftime("%Y-%m-%dT%H%M%S.json")
+
+
+def write(path: Path, results: Sequence[Result]) -> None:
+    """Everything into the file, and the table into table.md beside it."""
+    path.parent.mkdir(exist_ok=True)
     document = {
         "maquina": __version__,
         "python": platform.python_version(),
@@ -44,8 +48,7 @@ def write(results: Sequence[Result]) -> Path:
         "results": [result.as_dict() for result in results],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
-    (DIRECTORY / "table.md").write_text(table(results) + "\n")
-    return path
+    (path.parent / "table.md").write_text(table(results) + "\n")
 
 
 def _first_line(argv: list[str]) -> str:
