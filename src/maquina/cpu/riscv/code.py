@@ -68,13 +68,18 @@ def mark_code(hart: HartState, page: CodePage) -> None:
     page.version = hart.code_versions[page.physical_page]
 
 
+@native(inline=True)
+def unmark(hart: HartState, page: CodePage) -> None:
+    if page.is_marked != 0:
+        page.is_marked = u64(0)
+        atomic_add(hart.code_pages + page.physical_page, u8(255))
+
+
 @native(cold=True, convention="preserve_most")
 def unmark_code(hart: HartState, page: CodePage) -> None:
     """Forget what was decoded from this page and let stores to it be fast again."""
     reset_records(hart, page, u64(0), u64(RECORDS_PER_PAGE))
-    if page.is_marked != 0:
-        page.is_marked = u64(0)
-        atomic_add(hart.code_pages + page.physical_page, u8(255))
+    unmark(hart, page)
 
 
 @native(cold=True, convention="preserve_most")
@@ -104,7 +109,7 @@ def forget_code(hart: HartState) -> None:
     at = hart.code_pool
     while at < hart.code_pool + hart.code_pool_used:
         page = CodePage.at(at)
-        unmark_code(hart, page)
+        unmark(hart, page)
         hart.code_index[page.physical_page] = u64(0)
         at += CODE_PAGE_STRIDE
     hart.code_pool_used = u64(0)
