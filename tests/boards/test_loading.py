@@ -12,8 +12,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maquina.boards.loading import read_firmware, read_kernel
-from maquina.errors import ImageError
+from maquina.boards.loading import read_firmware, read_initrd, read_kernel
+from maquina.errors import FormatError, ImageError
 
 BASE = 0x8000_0000
 TEXT_OFFSET = 0x20_0000
@@ -154,3 +154,23 @@ def test_damaged_kernels(tmp_path_factory: pytest.TempPathFactory, data: st.Data
         assert error.remedy
     else:
         assert all(len(segment.data) <= segment.size <= 1 << 29 for segment in program.segments)
+
+
+def test_firmware_for_other_processors(file: Path) -> None:
+    file.write_bytes(b"MZ".ljust(0x38, b"\0") + b"ARM\x64".ljust(0x400, b"\0"))
+    with pytest.raises(FormatError, match="is a 64-bit ARM kernel"):
+        read_firmware(file, BASE)
+
+
+def test_big_endian_programs(file: Path) -> None:
+    file.write_bytes(b"\x7fELF\x02\x02\x01".ljust(64, b"\0"))
+    with pytest.raises(FormatError, match="for a 32-bit or big-endian processor"):
+        read_kernel(file, BASE)
+
+
+def test_initrd(file: Path) -> None:
+    file.write_bytes(b"070701")
+    assert bytes(read_initrd(file)) == b"070701"
+    file.write_bytes(b"")
+    with pytest.raises(FormatError, match="file is empty; get it again"):
+        read_initrd(file)

@@ -71,7 +71,15 @@ class Program:
         return max(segment.address + segment.size for segment in self.segments)
 
 
-def read_file(path: Path) -> Contents:
+def read_initrd(path: Path) -> Contents:
+    """An initial RAM disk, which is the kernel's to judge. FormatError if there is nothing."""
+    data = _read_file(path)
+    if not data:
+        raise FormatError(f"{path} is empty", "get it again")
+    return data
+
+
+def _read_file(path: Path) -> Contents:
     """A whole file. ImageError if it cannot be read, HostError if it is too large."""
     try:
         with path.open("rb") as file:
@@ -79,7 +87,7 @@ def read_file(path: Path) -> Contents:
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}", "check its name") from error
     if len(data) > MAX_PROGRAM_BYTES:
-        raise HostError(f"{path} is larger than {MAX_PROGRAM_BYTES >> 20} MiB", REMEDY)
+        raise HostError(f"{path} is larger than {MAX_PROGRAM_BYTES >> 20} MiB", "give another")
     return data
 
 
@@ -93,14 +101,12 @@ def _contents(file: BinaryIO) -> Contents:
 
 def read_kernel(path: Path, base: int, *, may_be_raw: bool = False) -> Program:
     """The kernel in a file; an Image goes to its text offset above `base`, the start of RAM."""
-    data = _decompressed(read_file(path), path)
+    data = _decompressed(_read_file(path), path)
     if data[:4] == ELF_MAGIC:
         return _elf(data, path)
     if data[0x38:0x3C] == IMAGE_MAGIC:
         return _image(data, path, base)
-    for offset, magic, what in FOREIGN:
-        if data[offset : offset + len(magic)] == magic:
-            raise FormatError(f"{path} is {what}", REMEDY)
+    _refuse_foreign(data, path)
     if may_be_raw and data:
         start = base + RAW_OFFSET
         return Program((Segment(start, memoryview(data), len(data)),), start)
@@ -111,12 +117,19 @@ def read_kernel(path: Path, base: int, *, may_be_raw: bool = False) -> Program:
 
 def read_firmware(path: Path, base: int) -> Program:
     """The firmware in a file: an ELF file's segments, or else raw bytes at `base`."""
-    data = _decompressed(read_file(path), path)
+    data = _decompressed(_read_file(path), path)
     if not data:
         raise FormatError(f"{path} is empty", "get it again")
     if data[:4] == ELF_MAGIC:
         return _elf(data, path)
+    _refuse_foreign(data, path)
     return Program((Segment(base, memoryview(data), len(data)),), base)
+
+
+def _refuse_foreign(data: Contents, path: Path) -> None:
+    for offset, magic, what in FOREIGN:
+        if data[offset : offset + len(magic)] == magic:
+            raise FormatError(f"{path} is {what}", REMEDY)
 
 
 def _decompressed(data: Contents, path: Path) -> Contents:
@@ -201,7 +214,9 @@ def _elf(data: Contents, path: Path) -> Program:
     )
     if identity[4:6] != b"\x02\x01" or machine != ELF_RISCV:
         name = ELF_MACHINES.get(machine, f"machine {machine}")
-        what = "32-bit or big-endian RISC-V" if machine == ELF_RISCV else name
+        is_big_endian = identity[5:6] == b"\x02"  # and so is the number of the machine
+        is_other_riscv = machine == ELF_RISCV or is_big_endian
+        what = "a 32-bit or big-endian processor" if is_other_riscv else name
         raise FormatError(f"{path} is a program for {what}", REMEDY)
     if rows > MAX_SEGMENTS or (rows and row_bytes < ELF_SEGMENT.size):
         raise FormatError(f"{path} has a damaged program header", "get it again")
@@ -215,7 +230,8 @@ def _elf(data: Contents, path: Path) -> Program:
         if kind != ELF_LOAD or size == 0:
             continue
         if offset + in_file > len(data) or in_file > size or size > MAX_PROGRAM_BYTES:
-            raise FormatError(f"{path} is truncated", "get it again")
+            limit = MAX_PROGRAM_BYTES >> 20
+            raise FormatError(f"{path} is truncated or wants over {limit} MiB", "get it again")
         segments.append(Segment(physical, memoryview(data)[offset : offset + in_file], size))
         if virtual <= entry < virtual + size:
             start = entry - virtual + physical

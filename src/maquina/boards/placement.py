@@ -13,7 +13,13 @@ from pathlib import Path
 
 from maquina.bits import align_down
 from maquina.boards.addresses import Range
-from maquina.boards.loading import Contents, Program, read_file, read_firmware, read_kernel
+from maquina.boards.loading import (
+    Contents,
+    Program,
+    read_firmware,
+    read_initrd,
+    read_kernel,
+)
 from maquina.errors import UsageError
 from maquina.machine.memory import PAGE_SIZE, GuestMemory
 
@@ -57,7 +63,7 @@ def place(
     system = read_kernel(kernel, memory.base, may_be_raw=is_second) if kernel else None
     initrd_range = None
     if initrd is not None:
-        data = read_file(initrd)
+        data = read_initrd(initrd)
         below = align_down(tree_at - len(data), PAGE_SIZE)
         initrd_range = Range(below, len(data))
         _store(memory, below, data)
