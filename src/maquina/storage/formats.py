@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from maquina.errors import ImageError, UsageError
+from maquina.errors import FormatError, ImageError, UsageError
 from maquina.storage.disk import Disk
 from maquina.storage.hostfile import HostFile
 from maquina.storage.magic import MAGIC_BYTES, known_format
@@ -103,7 +103,11 @@ def _open(path: Path, image_format: str | None, read_only: bool, chain: _Chain) 
             disk = RawImage(file, is_guessed=image_format is None)
         else:
             seen = chain.seen | {file.identity}
-            disk = _open_qcow2(file, _Chain(chain.allow, seen), undo)
+            try:
+                disk = _open_qcow2(file, _Chain(chain.allow, seen), undo)
+            except FormatError as error:
+                error.message = f"{path}: {error.message}"
+                raise
         undo.pop_all()
         return disk
 

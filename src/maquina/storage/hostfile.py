@@ -35,7 +35,9 @@ class HostFile:
         try:
             mode = os.fstat(self.fd).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-                raise ImageError(f"{path} is neither a file nor a block device")
+                raise ImageError(
+                    f"{path} is neither a file nor a block device", "name a disk image file"
+                )
             if is_locked:
                 lock(self.fd, path, is_exclusive=not is_read_only)
             self.size_bytes = os.lseek(self.fd, 0, os.SEEK_END)
