@@ -89,7 +89,7 @@ def test_signals_wait_for_the_pid(guest: Guest) -> None:
     assert len(guest.heard()) == 1
     guest.report(b"pid 1 97\n")
     command.signal("TERM")
-    assert guest.heard()[1:] == [b"kill -INT -97", b"kill -TERM -97"]
+    assert guest.heard()[1:] == [b"signal -INT 97", b"signal -TERM 97"]
     guest.report(b"exit 1 130\n")
     command.signal("KILL")
     assert len(guest.heard()) == 3

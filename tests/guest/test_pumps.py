@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -145,6 +146,16 @@ def test_a_reader_that_goes_away_is_told(pipe: Pipe) -> None:
     assert broken.wait(TIMEOUT_S)
     assert sink.drain.write(bytes(1 << 20)) == 1 << 20
     sink.close()
+
+
+def test_a_full_disk_is_told() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123  a device
+        sink = Sink(full.fileno())
+        sink.start()
+        sink.drain.write(b"x")
+        sink.close()
+    assert sink.error is not None
+    assert sink.error.errno == errno.ENOSPC
 
 
 def test_put_waits_until_swallowed(pipe: Pipe) -> None:

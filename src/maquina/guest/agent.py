@@ -7,7 +7,7 @@ The host writes lines to port 1, each a call of a function in `init.sh`:
     load MODULE...
     network ADDRESS MASK GATEWAY NAME-SERVER
     hostname NAME
-    kill -SIGNAL -PID
+    signal -SIGNAL PID
     power_off
 
 STDIN to STDERR are numbers of ports, 0 for none. The agent writes lines to port 2:
@@ -64,7 +64,7 @@ class Command:
             if self.pid is None:
                 self._signals.append(name)
             elif self.status is None:
-                self._agent.call("kill", f"-{name}", f"-{self.pid}")
+                self._agent.call("signal", f"-{name}", self.pid)
 
     def heard_pid(self, pid: int) -> None:
         """The agent has started it."""

@@ -100,6 +100,11 @@ network() {
     echo "nameserver $4" >/etc/resolv.conf
 }
 
+# Send the signal $1 to the session that $2 leads, or to $2 alone while it does not lead one yet.
+signal() {
+    kill "$1" "-$2" || kill "$1" "$2"
+} 2>/dev/null
+
 hostname() {
     echo "$1" >/proc/sys/kernel/hostname
 }

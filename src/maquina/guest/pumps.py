@@ -90,7 +90,8 @@ class Sink:
     def __init__(self, fd: int) -> None:
         self.drain = Drain(self._take)
         self._file = _Wakeable(fd)
-        self.on_broken: Callable[[], None] | None = None  # nobody reads the file any more
+        self.on_broken: Callable[[], None] | None = None  # the file takes no more
+        self.error: OSError | None = None  # why it does not
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -173,6 +174,7 @@ class Sink:
                 rest = rest[os.write(self._file.fd, rest[:WRITE_BYTES]) :]
             except BlockingIOError:
                 continue
-            except OSError:
+            except OSError as error:
+                self.error = error
                 return False
         return True
