@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.boot.commands import image, maquina, start
+from tests.boot.commands import TIMEOUT_S, image, maquina, start
 
 pytestmark = pytest.mark.boot
 
@@ -102,6 +102,28 @@ def test_a_reader_that_goes_away_ends_the_command() -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(30) == 141
+
+
+def test_interrupted_before_the_guest_is_up() -> None:
+    with start(["run", "debian", "--", "sleep", "99"]) as process:
+        time.sleep(0.8)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+
+
+def test_output_that_cannot_be_written() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123  a device
+        process = start(["run", "debian", "--", "sh", "-c", "echo; sleep 99"], stdout=full)
+    _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 125
+    assert errors == (
+        b"maquina: cannot write the command's output: No space left on device; see where it goes\n"
+    )
+
+
+def test_a_guest_that_switches_itself_off() -> None:
+    done = maquina("run", "debian", "--", "/.maquina/busybox", "poweroff", "-f")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_timeout() -> None:

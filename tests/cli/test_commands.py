@@ -76,6 +76,33 @@ def test_errors_are_one_line_with_a_remedy(
     assert "; " in output
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e400", "soon"])
+def test_no_times(seconds: str) -> None:
+    status, output = invoke("run", "debian", "--timeout", seconds, "--", "true")
+    assert (status, "Invalid value for '--timeout'" in output) == (2, True)
+
+
+LOOK_AT_STREAMS = """
+import atexit, os, sys
+def look():
+    try:
+        files = [os.fstat(fd) for fd in range(3)]
+    except OSError:
+        os._exit(3)
+    os._exit(4 if None in (sys.stdin, sys.stdout, sys.stderr) else 0)
+atexit.register(look)
+from maquina.cli import main
+sys.argv[1:] = ["--version"]
+main()
+"""
+
+
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_get_something_behind_them(closing: str) -> None:
+    command = ["sh", "-c", f'"$0" -c "$1" {closing}', sys.executable, LOOK_AT_STREAMS]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
 def test_memory_beyond_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("maquina.boards.configuration.host_memory_bytes", lambda: 1 << 28)
     status, output = invoke("run", "--kernel", "x", "--network", "none", "--memory", "1G")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,3 +112,32 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
             Materials(wrong)
     with pytest.raises(HostError, match="trace"):
         Materials(Wanted(kernel=Path("x"), has_network=False, trace=tmp_path / "no" / "trace"))
+
+
+def test_a_command_line_that_the_kernel_would_cut(guest: Guest) -> None:
+    wanted = Wanted(guest=guest, has_network=False, append="x" * 1000)
+    with Materials(wanted) as made, pytest.raises(UsageError, match="shorten --append"):
+        _ = made.command_line
+
+
+def test_state_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(HostError, match=r"Not a directory; .*set XDG_STATE_HOME"):
+        state_directory()
+
+
+def test_a_full_disk_below_the_state(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("maquina.storage.layers.stack.Stack.write_from", refuse)
+    with pytest.raises(HostError, match="No space left on device; make room"):
+        Materials(Wanted(guest=guest, has_network=False))
+    assert not list(state_directory().iterdir())
+
+
+def test_a_relative_directory_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    assert state_directory() == tmp_path / ".local" / "state" / "maquina"

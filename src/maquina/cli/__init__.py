@@ -12,9 +12,29 @@ it was stopped by one; other commands have 1 for trouble.
 
 from __future__ import annotations
 
+import os
+import sys
+
+INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
+
 
 def main() -> None:
     """Entry point of the command line."""
-    from maquina.cli.commands import maquina
+    try:
+        _open_closed_streams()
+        from maquina.cli.commands import maquina
 
-    maquina()
+        maquina()
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _open_closed_streams() -> None:
+    """Have something behind 0, 1 and 2: a file of ours that took such a number would get what a
+    command writes."""
+    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from maquina.errors import MaquinaError
+from maquina.errors import HostError, MaquinaError
 
 if TYPE_CHECKING:
     from maquina.guest.agent import Command
@@ -34,7 +34,12 @@ def run_command(
     except KeyboardInterrupt:
         _interrupt(session, command)
         return INTERRUPTED
-    return _time_out(session, command) if status is None else status
+    if status is None:
+        return _time_out(session, command)
+    if session.output_error is not None:
+        reason = session.output_error.strerror
+        raise HostError(f"cannot write the command's output: {reason}", "see where it goes")
+    return status
 
 
 def _time_out(session: Session, command: Command) -> int:
@@ -48,7 +53,7 @@ def _time_out(session: Session, command: Command) -> int:
 def _interrupt(session: Session, command: Command) -> None:
     command.signal("INT")
     try:
-        if session.wait(command, INTERRUPT_GRACE_S) is not None:
+        if command.pid is not None and session.wait(command, INTERRUPT_GRACE_S) is not None:
             return
     except KeyboardInterrupt:
         pass
@@ -56,13 +61,9 @@ def _interrupt(session: Session, command: Command) -> None:
 
 
 def _usable_stdin() -> int | None:
-    """Standard input, unless it is closed or a terminal that somebody else reads."""
-    try:
-        is_terminal = os.isatty(STDIN)
-        os.fstat(STDIN)
-    except OSError:
-        return None
-    return None if is_terminal and os.tcgetpgrp(STDIN) != os.getpgrp() else STDIN
+    """Standard input, unless it is a terminal that somebody else reads."""
+    is_ours = not os.isatty(STDIN) or os.tcgetpgrp(STDIN) == os.getpgrp()
+    return STDIN if is_ours else None
 
 
 def run_on_terminal(

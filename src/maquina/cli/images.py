@@ -18,7 +18,12 @@ ADDED_UP = ("packages", "indexes")
 
 @click.command(short_help="List what is in the cache, or remove what is not used.")
 @click.option("--prune", is_flag=True, help="Remove what no machine uses now.")
-@click.option("--days", type=float, default=0, help="With --prune: and nobody asked for so long.")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="With --prune: and nobody asked for so long.",
+)
 def images(prune: bool, days: float) -> None:
     """List the kinds of things in the cache, their sizes, and when they were last asked for."""
     from maquina.images.cache import Cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from maquina.cli.sizes import Size
+from maquina.cli.sizes import Seconds, Size
 from maquina.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--stock", is_flag=True, help="Boot with Debian's own kernel command line.")
 @click.option("--tty", is_flag=True, help="Give the command a terminal.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set a variable for the command.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Switch off after so long.")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Switch off after so long.")
 @click.option("--timings", is_flag=True, help="Say at the end how long what took.")
 @click.argument("image", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

@@ -6,8 +6,10 @@ opposite order; what a run writes to its root goes to a temporary directory and 
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISLNK
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from maquina.storage.layers.stack import Stack
 
 ROOT_OWNER = (0, 0)
+MAX_COMMAND_LINE = 1023  # of more, Linux on RISC-V takes the beginning and says nothing
 GIVE_UP = "panic=-1"  # a kernel that cannot go on resets the machine, which ends the run
 
 
@@ -71,11 +74,28 @@ class Wanted:
 
 
 def state_directory() -> Path:
-    """Where machines keep what is theirs while they run."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    directory = Path(base) / "maquina"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Where machines keep what is theirs while they run. HostError if it cannot be made."""
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not base.is_absolute():
+        base = Path.home() / ".local" / "state"
+    directory = base / "maquina"
+    with _state_limits(directory):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return directory
+
+
+@contextmanager
+def _state_limits(directory: Path) -> Iterator[None]:
+    """HostError for what the host refuses there."""
+    try:
+        yield
+    except OSError as error:
+        has_no_room = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise HostError(
+            f"cannot write below {directory}: {error.strerror}",
+            f"{'make room' if has_no_room else 'change its permissions'},"
+            " or set XDG_STATE_HOME to another directory",
+        ) from error
 
 
 class Materials:
@@ -115,7 +135,10 @@ class Materials:
 
     @property
     def command_line(self) -> str:
-        """For the kernel: what the guest's recipe has, then what was asked for."""
+        """For the kernel: what the guest's recipe has, then what was asked for.
+
+        UsageError if that is more than the kernel reads.
+        """
         guest = self.wanted.guest
         if guest is None:
             return self.wanted.append
@@ -126,7 +149,13 @@ class Materials:
         root = f"root={ROOT_TAG} rootfstype=virtiofs rw"
         name = f"hostname={self.wanted.name}"
         words = (kernel, root, BOOT_WORDS, name, GIVE_UP, self.wanted.append)
-        return " ".join(filter(None, words))
+        line = " ".join(filter(None, words))
+        if len(line.encode()) > MAX_COMMAND_LINE:
+            raise UsageError(
+                f"a kernel command line of {len(line.encode())} bytes",
+                f"shorten --append: the kernel reads {MAX_COMMAND_LINE}",
+            )
+        return line
 
     @property
     def first_calls(self) -> list[tuple[str, ...]]:
@@ -199,8 +228,10 @@ class Materials:
 
         stack.enter_context(in_use(guest))
         layers = [stack.enter_context(Layer.open(path)) for path in guest.layers]
-        root = stack.enter_context(LayerStack(layers, Upper.temporary(state_directory())))
-        _install(root, guest.busybox)
+        state = state_directory()
+        root = stack.enter_context(LayerStack(layers, Upper.temporary(state)))
+        with _state_limits(state):
+            _install(root, guest.busybox)
         return root
 
 

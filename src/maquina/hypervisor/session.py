@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from errno import EPIPE
 from types import TracebackType
 from typing import Self
 
 from maquina.boards.configuration import Configuration
+from maquina.boards.ending import How
 from maquina.boards.machine import Machine
 from maquina.devices.virtio.console import Console
 from maquina.errors import ImageError
@@ -164,17 +166,15 @@ class Session:
     def wait(self, command: Command, timeout_s: float | None = None) -> int | None:
         """The command's status, when its output is complete; None if the time is over before.
 
-        Afterwards its ports may be used by other commands.
+        Afterwards its ports may be used by other commands. A guest that switched itself off has
+        ended its commands with the status that it gave.
 
-        ImageError if the guest ended before its command did.
+        ImageError if the guest ended in another way before its command did.
         """
         if not command.ended.wait(timeout_s):
             return None
         if command.status is None:
-            self.wait_bare(0)  # raises what went wrong in the machine, if that was it
-            raise ImageError(
-                "the guest ended before its command did", f"its last words:{self.log.last_lines()}"
-            )
+            return self._status_of_guest()
         command.drained.wait(LINGER_S)
         self.agent.forget(command)
         return command.status
@@ -184,6 +184,21 @@ class Session:
         assert self.machine is not None, "started before"
         ending = self.machine.wait(timeout_s)
         return None if ending is None else ending.status
+
+    def _status_of_guest(self) -> int:
+        assert self.machine is not None, "started before"
+        ending = self.machine.wait()  # raises what went wrong in the machine, if that was it
+        if ending is not None and ending.how is How.POWER_OFF:
+            return ending.status
+        raise ImageError(
+            "the guest ended before its command did", f"its last words:{self.log.last_lines()}"
+        )
+
+    @property
+    def output_error(self) -> OSError | None:
+        """Why output could not be written to its file, if it could not; no reader is no error."""
+        errors = (sink.error for sink in self._sinks)
+        return next((error for error in errors if error and error.errno != EPIPE), None)
 
     # -- parts ---------------------------------------------------------------------------------
 

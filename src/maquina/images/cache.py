@@ -59,8 +59,10 @@ class Cache:
     @classmethod
     def of_user(cls) -> Cache:
         """The cache of whoever runs this."""
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return cls(Path(base) / "maquina")
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        if not base.is_absolute():  # which the XDG specification says to ignore
+            base = Path.home() / ".cache"
+        return cls(base / "maquina")
 
     def path(self, kind: str, name: str) -> Path:
         """Where an entry is or would be."""
