@@ -18,6 +18,7 @@ Reading order:
     upper      the writable part: contents, journal, and how much a guest may store
     table      all inodes: what is read from the layers, what has changed, and its journal
     stack      the union with the upper on top: lookups, reads, writes, renames
+    difference what a stack has besides its layers, as one more layer
 
 Layers are merged by path, as container images are. What a guest changes is kept by inode number:
 moving a directory of a lower layer is one entry, and hard links survive being written to.
