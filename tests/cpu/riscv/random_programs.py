@@ -88,7 +88,7 @@ def operands(line: Instruction, source: random.Random) -> dict[str, int]:
     }
     if any(width == 20 for _, width, _ in line.encoding.slices):
         values["imm"] = source.getrandbits(20) << 12
-    return values
+    return {name: value for name, value in values.items() if name in line.encoding.fields}
 
 
 def plain(source: random.Random) -> bytes:
@@ -143,8 +143,7 @@ def register(source: random.Random) -> bytes:
 
 def system(source: random.Random) -> bytes:
     line = source.choice(SYSTEM)
-    values = operands(line, source)
-    return assemble(line.name, rs1=values["rs1"], rs2=values["rs2"])
+    return assemble(line.name, **operands(line, source))
 
 
 def noise(source: random.Random) -> bytes:
@@ -300,3 +299,10 @@ def outcome(hart: Hart, memory: GuestMemory, reason: Exit | None) -> Outcome:
         {number: hart.read_csr(number) for number in WRITABLE},
         memory.read(CODE, MEMORY),
     )
+
+
+def instruction(source: random.Random) -> bytes:
+    """One random instruction of the mixture."""
+    makers, weights = zip(*MAKERS, strict=True)
+    made: bytes = source.choices(makers, weights)[0](source)
+    return made

@@ -37,8 +37,13 @@ def disassemble(word: int, pc: int = 0) -> str:
         return f"illegal {word:#x}"
     operands = line.encoding.decode(expanded)
     shown = [_register(name, operands[name]) for name in DESTINATIONS if name in operands]
-    if "mem" in line.semantics.parameters:
+    if "mem" in line.semantics.parameters or line.name == "jalr":
         shown += _memory_operands(operands)
+    elif "csr" in operands:
+        shown.append(CSR_NAMES.get(operands["csr"], f"{operands['csr']:#x}"))
+        shown.append(
+            _register("rs1", operands["rs1"]) if "rs1" in operands else str(operands["uimm"])
+        )
     else:
         shown += [_register(name, operands[name]) for name in SOURCES if name in operands]
         shown += _immediates(line, operands, pc)
@@ -57,9 +62,7 @@ def _memory_operands(operands: dict[str, int]) -> list[str]:
 
 def _immediates(line: Instruction, operands: dict[str, int], pc: int) -> list[str]:
     shown = []
-    if "csr" in operands:
-        shown.append(CSR_NAMES.get(operands["csr"], f"{operands['csr']:#x}"))
-    shown += [str(operands[name]) for name in ("shamt", "shamtw", "uimm") if name in operands]
+    shown += [str(operands[name]) for name in ("shamt", "shamtw") if name in operands]
     if "imm" in operands:
         is_target = line.kind in (Kind.BRANCH, Kind.JUMP) and "rs1" not in line.encoding.fields
         if is_target or line.kind is Kind.BRANCH:

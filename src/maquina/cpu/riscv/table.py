@@ -73,7 +73,7 @@ class Encoding:
     def encode(self, **operands: int) -> int:
         """The instruction word for these operands (`imm` may be negative)."""
         word = self.match
-        immediate = operands.get("imm", 0)
+        immediate = operands.get("imm", 0) if self.is_signed else 0
         for name, start in IN_IMMEDIATE.items():
             if name in self.fields:
                 immediate |= operands.get(name, 0) << start
