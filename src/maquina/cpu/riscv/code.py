@@ -25,7 +25,18 @@ from maquina.cpu.riscv.state import (
     Record,
     View,
 )  # fmt: skip
-from maquina.jit import Trap, atomic_add, atomic_or, likely, native, span, u8, u64, unlikely
+from maquina.jit import (
+    Trap,
+    atomic_add,
+    atomic_load,
+    atomic_or,
+    likely,
+    native,
+    span,
+    u8,
+    u64,
+    unlikely,
+)
 
 MIXED_PAGE_STORES = 64
 """After so many stores a page of code is treated as data until it is executed again: a guest that
@@ -87,6 +98,9 @@ def code_written(hart: HartState, offset: u64, size: u64) -> None:
     """`size` bytes at `offset` in RAM, in a page with decoded code, were stored by this hart."""
     number = offset >> PAGE_BITS
     version = atomic_add(hart.code_versions + number, u64(1))
+    changes = atomic_add(hart.code_changes, u64(1))
+    if hart.seen_changes == changes:
+        hart.seen_changes = changes + 1
     mine = hart.code_index[number]
     if mine == 0:
         return
@@ -154,9 +168,20 @@ def locate(hart: HartState, pc: u64) -> None:
     entry.bias = (pc & ~u64(PAGE_MASK)) - (page.address >> 3)
 
 
+@native(inline=True)
+def raise_version(hart: HartState, number: u64) -> None:
+    """Have every hart notice at its next `fence.i` that a page of code has changed."""
+    atomic_add(hart.code_versions + number, u64(1))
+    atomic_add(hart.code_changes, u64(1))
+
+
 @native
 def catch_up(hart: HartState) -> None:
     """`fence.i`: decode anew what others have overwritten."""
+    changes = atomic_load(hart.code_changes)
+    if changes == hart.seen_changes:
+        return
+    hart.seen_changes = changes
     at = hart.code_pool
     while at < hart.code_pool + hart.code_pool_used:
         page = CodePage.at(at)
@@ -179,7 +204,7 @@ def answer_code_stores(hart: HartState) -> None:
             number = entry.tag + entry.offset - hart.memory >> PAGE_BITS
             if hart.code_pages[number] != 0:
                 entry.tag = u64(NO_TAG)
-                atomic_add(hart.code_versions + number, u64(1))
+                raise_version(hart, number)
 
 
 @native
@@ -187,4 +212,4 @@ def note_write(hart: HartState, offset: u64, size: u64) -> None:
     """Somebody else, a device, has written to RAM: `fence.i` will find that code has changed."""
     for number in span(offset >> PAGE_BITS, (offset + size - 1 >> PAGE_BITS) + 1):
         if hart.code_pages[number] != 0:
-            atomic_add(hart.code_versions + number, u64(1))
+            raise_version(hart, number)

@@ -29,4 +29,5 @@ class CodeMap:
 
     def __init__(self, memory: GuestMemory) -> None:
         self.pages = ctypes.addressof(ctypes.c_char.from_buffer(memory.code_pages))
+        self.changes = Block(8)
         self.versions = Block((memory.size >> PAGE_BITS) * 8)

@@ -125,6 +125,7 @@ class Hart:
         state.clock_origin = u64(time.monotonic_ns())
         state.code_pages = type(state.code_pages)(u64(self._code_map.pages))
         state.code_versions = type(state.code_versions)(u64(self._code_map.versions.address))
+        state.code_changes = type(state.code_changes)(u64(self._code_map.changes.address))
         index = Block(self._code_map.versions.size)
         self._code_index = index
         state.code_index = type(state.code_index)(u64(index.address))

@@ -141,6 +141,8 @@ class HartState(Struct):
 
     code_pages: Ptr[u8]  # per page of RAM: 1 if some hart has decoded code from it
     code_versions: Ptr[u64]  # per page of RAM: raised whenever marked code was overwritten
+    code_changes: Ptr[u64]  # of the machine: raised together with any of the versions
+    seen_changes: u64  # up to which this hart has compared versions
     code_index: Ptr[u64]  # per page of RAM: this hart's code page, or 0
     code_pool: u64  # room for code pages
     code_pool_size: u64  # in bytes, a multiple of the stride
