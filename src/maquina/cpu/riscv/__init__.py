@@ -5,7 +5,8 @@ of them), `state` (a hart's state, records, code pages, views), `mmu`, `memory`,
 virtual address to the host's), `code` (decoded instructions and how they stay true), `csr`,
 `traps`, `floating`, `time` (the privileged architecture), `decoder`, `operands`, `dispatch`,
 `handlers`, `border`, `interpreter` (from the table to a threaded interpreter), `entry_points` and
-`hart` (the Python object), `disassembler` and `trace` (instructions as text).
+`hart` (the Python object), `saving` (its state as plain data), `disassembler` and `trace`
+(instructions as text).
 
 All of it but `hart` is native Python: `Hart(accel="reference")` runs the same code in CPython.
 """
