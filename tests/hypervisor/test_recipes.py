@@ -141,3 +141,11 @@ def test_a_relative_directory_is_ignored(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", "state")
     assert state_directory() == tmp_path / ".local" / "state" / "maquina"
+
+
+def test_a_port_that_the_host_chooses_is_known(guest: Guest) -> None:
+    wanted = Wanted(guest=guest, published=(parse_publication("0:80"),))
+    with Materials(wanted) as made:
+        (one,) = made.published
+    assert one.host_port > 0
+    assert one.guest_port == 80

@@ -141,6 +141,7 @@ def test_a_lost_file_is_made_again(mirror: FakeMirror, keyring: Path, cache: Cac
     ("package", "words"),
     [
         ("helo", "did you mean hello"),
+        ("hlelo", "did you mean hello"),
         ("needs-new", "libc6 .>= 9."),
         ("xyzzy-nothing-like-it", "check its spelling"),
     ],

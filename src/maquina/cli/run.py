@@ -100,6 +100,9 @@ def _run(options: dict[str, Any]) -> int:
     variables = _variables(options["env"])
     with Session(wanted) as session:
         opened = time.monotonic()
+        for asked, one in zip(wanted.published, session.published, strict=True):
+            if asked.host_port == 0:
+                click.echo(f"maquina: publishes {one}", err=True)
         try:
             if wanted.guest is None:
                 return attended.run_bare(session, options["timeout"])

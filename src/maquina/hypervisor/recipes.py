@@ -107,6 +107,7 @@ class Materials:
         self.wanted = wanted
         self.lock = RLock()
         self.network: UserNetwork | None = None
+        self.published: list[Publication] = []  # with the ports that the host has chosen
         with ExitStack() as stack:
             self.drives = [self._open_drive(drive, stack) for drive in wanted.drives]
             self.card = self._open_network(stack) if wanted.has_network else None
@@ -211,8 +212,7 @@ class Materials:
         has_checksums = self.wanted.capture is not None or self.wanted.guest is None
         self.network = network = UserNetwork(make_lan(has_checksums=has_checksums))
         stack.callback(network.close)
-        for one in self.wanted.published:
-            network.publish(one.address, one.host_port, one.guest_port, one.transport)
+        self.published = [network.publish(*one) for one in self.wanted.published]
         mtu = network.lan.mtu
         if self.wanted.capture is None:
             return NetworkCard(backend=network, mtu=mtu, has_checksums=has_checksums)

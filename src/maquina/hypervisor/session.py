@@ -26,6 +26,7 @@ from maquina.guest.ports import Feed, SerialLine, Terminal
 from maquina.guest.pumps import Filter, Sink, Source
 from maquina.hypervisor.recipes import Materials, Wanted
 from maquina.machine.backends import CharBackend, PortBackend
+from maquina.net.publish import Publication
 from maquina.storage.layers.stack import Stack
 
 LOG_BYTES = 1 << 16  # of the kernel's messages are kept, however many there are
@@ -160,6 +161,11 @@ class Session:
     def resize(self, columns: int, rows: int) -> None:
         """The terminal has another size now."""
         self.agent.resize(columns, rows)
+
+    @property
+    def published(self) -> list[Publication]:
+        """The published ports; where 0 was asked for, those that the host has chosen."""
+        return self._materials.published
 
     # -- how it ends ---------------------------------------------------------------------------
 

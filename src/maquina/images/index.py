@@ -95,6 +95,7 @@ class Index:
         """The newest version of a package. ImageError, naming its neighbours, if there is none."""
         if name not in self._starts:
             near = get_close_matches(name, self._starts, n=3, cutoff=0.75)
+            near = near or [each for each in self._starts if sorted(each) == sorted(name)]
             if name in self._providers:
                 near = sorted(self._providers[name])
             remedy = f"did you mean {' or '.join(near)}?" if near else "check its spelling"
