@@ -69,6 +69,10 @@ ENTRIES = (
     "forget_address_space",
     "forget_page",
 )
+LONGEST_SLICE = {"interp": 100_000, "reference": 2_000}
+"""Instructions between looks at timers, interrupts and requests: a fraction of a millisecond, and
+some hundredths of a second in CPython."""
+
 NEVER = (1 << 64) - 1
 LARGEST_TARGETED_FLUSH = 64
 """Pages: beyond so many, forgetting everything is cheaper than one by one."""
@@ -116,6 +120,7 @@ class Hart:
         views = state.views[0]
         ctypes.memset(views.address.value, 0xFF, VIEWS * View.size)  # unused, without any tag
         state.hart_id = u64(hart_id)
+        state.longest_slice = u64(LONGEST_SLICE[self.accel])
         state.memory = u64(memory.host_address)
         state.memory_base = u64(memory.base)
         state.memory_size = u64(memory.size)

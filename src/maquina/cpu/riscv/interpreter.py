@@ -54,9 +54,6 @@ from maquina.jit import (
     unlikely,
 )
 
-SLICE = 100_000
-"""Instructions between looks at timers, interrupts and requests: a fraction of a millisecond."""
-
 NO_PAGE = PAGE_MASK + 1
 
 
@@ -173,7 +170,8 @@ def run_slice(hart: HartState) -> None:
     is_interrupted = take_interrupt(hart)
     left = hart.limit - hart.spent
     if left > OVERSHOOT:
-        hart.slice = s64(SLICE) if left - OVERSHOOT > SLICE else s64(left - OVERSHOOT)
+        longest = hart.longest_slice
+        hart.slice = s64(longest) if left - OVERSHOOT > longest else s64(left - OVERSHOOT)
         hart.budget = hart.slice
         go_slowly(Record.at(hart.pc), hart, View.at(hart.view), hart.budget)
     else:

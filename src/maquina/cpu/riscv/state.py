@@ -98,6 +98,7 @@ class HartState(Struct):
     bias: u64
     budget: s64  # of instructions in this slice; up to date when native code is left
     slice: s64  # the budget that the slice began with
+    longest_slice: u64  # instructions between looks at timers, interrupts and requests
     view: u64  # address of the current view
     changed: (
         u64  # set by an instruction after which view, privilege or interrupts must be looked at
