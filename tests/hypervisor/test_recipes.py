@@ -149,3 +149,9 @@ def test_a_port_that_the_host_chooses_is_known(guest: Guest) -> None:
         (one,) = made.published
     assert one.host_port > 0
     assert one.guest_port == 80
+
+
+def test_a_guest_is_refused_memory_in_which_it_dies_silently(guest: Guest) -> None:
+    with pytest.raises(UsageError, match="ask for 96M"):
+        Wanted(guest=guest, memory_bytes=64 << 20).check()
+    Wanted(guest=guest, memory_bytes=96 << 20).check()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from maquina.net.user import UserNetwork
     from maquina.storage.layers.stack import Stack
 
+MIN_GUEST_BYTES = 96 << 20  # with less, Debian's kernel dies of it without a word
 ROOT_OWNER = (0, 0)
 MAX_COMMAND_LINE = 1023  # of more, Linux on RISC-V takes the beginning and says nothing
 GIVE_UP = "panic=-1"  # a kernel that cannot go on resets the machine, which ends the run
@@ -67,6 +68,11 @@ class Wanted:
 
     def check(self) -> None:
         """UsageError for what does not go together."""
+        if self.guest is not None and self.memory_bytes < MIN_GUEST_BYTES:
+            raise UsageError(
+                f"{self.memory_bytes >> 20} MiB of memory are too little for this guest",
+                f"ask for {MIN_GUEST_BYTES >> 20}M or more",
+            )
         if self.guest is None and self.kernel is None and self.firmware is None:
             raise UsageError("nothing to run", "name an image, --kernel or --firmware")
         if not self.has_network and (self.published or self.capture):
