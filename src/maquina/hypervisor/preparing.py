@@ -44,13 +44,19 @@ chmod +x /usr/sbin/policy-rc.d
 export DEBIAN_FRONTEND=noninteractive
 dpkg --force-confdef --force-confold --configure -a </dev/null >/{LOG} 2>&1
 """
-# Python's own tests are run by nobody; everything else is what `py3compile` would do, in parallel.
+# Python's own tests are run by nobody; everything else is what `py3compile` would do. A process for
+# each processor: workers of compileall's own (-j) would each begin with compiling what they import.
 COMPILE = r"""
+jobs=$(nproc)
 for library in /usr/lib/python3.[0-9]*; do
     python=/usr/bin/${library##*/}
     [ -x "$python" ] || continue
-    "$python" -m compileall -q -j "$(nproc)" -x '/(tests?|idle_test)/' \
-        "$library" /usr/lib/python3/dist-packages
+    find "$library" /usr/lib/python3/dist-packages -name '*.py' |
+        grep -Ev '/(tests?|idle_test)/' >/tmp/sources
+    for job in $(seq "$jobs"); do
+        sed -n "$job~${jobs}p" /tmp/sources | "$python" -m compileall -q -i - &
+    done
+    wait
 done
 exit 0 # a file that is no Python of this version is not an error
 """
