@@ -44,8 +44,8 @@ chmod +x /usr/sbin/policy-rc.d
 export DEBIAN_FRONTEND=noninteractive
 dpkg --force-confdef --force-confold --configure -a </dev/null >/{LOG} 2>&1
 """
-# Python's own tests are run by nobody; everything else is what `py3compile` would do. A process for
-# each processor: workers of compileall's own (-j) would each begin with compiling what they import.
+# Python's own tests are run by nobody; everything else is what `py3compile` would do. A process
+# for each processor: compileall's own workers (-j) would begin with compiling what they import.
 COMPILE = r"""
 jobs=$(nproc)
 for library in /usr/lib/python3.[0-9]*; do
