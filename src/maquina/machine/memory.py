@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import threading
+import weakref
 from collections.abc import Callable
 
 from maquina.errors import GuestFault, HostError
@@ -40,6 +41,7 @@ class GuestMemory:
             raise HostError(
                 f"no room for {size >> 20} MiB of guest memory ({error})", "ask for less memory"
             ) from error
+        self._closing = weakref.finalize(self, os.close, self.fd)
         self.bytes = memoryview(self._map)
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.code_pages = bytearray(size >> PAGE_BITS)
@@ -83,4 +85,4 @@ class GuestMemory:
     def close(self) -> None:
         """Give the memory back. Views and host addresses are dead after this."""
         self.bytes.release()
-        os.close(self.fd)
+        self._closing()
