@@ -18,10 +18,13 @@ FILES = Path("/proc/self/fd")
 
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
-    """Every test gives back the files it opened."""
+    """Every test gives back the files it opened.
+
+    There may be fewer than before: what earlier tests left may be collected meanwhile.
+    """
     before = len(list(FILES.iterdir()))
     yield
-    assert len(list(FILES.iterdir())) == before
+    assert len(list(FILES.iterdir())) <= before
 
 
 @pytest.fixture

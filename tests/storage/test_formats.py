@@ -193,4 +193,4 @@ def test_nothing_stays_open_or_locked_after_a_refusal(tmp_path: Path, base: Path
         open_image(overlay, allow_backing=True)
     assert raised.value.message.startswith(f"{overlay}: {base}: qcow2 image: ")
     assert any("backing file of" in note for note in raised.value.__notes__)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
