@@ -19,10 +19,6 @@ class Block:
         self.size = size
         self.address = -(-start // alignment) * alignment
 
-    def view(self) -> memoryview:
-        """The bytes, in place."""
-        return memoryview((ctypes.c_ubyte * self.size).from_address(self.address)).cast("B")
-
 
 class CodeMap:
     """Per page of RAM: how many harts decoded code from it, and how often that was overwritten."""

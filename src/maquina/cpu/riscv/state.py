@@ -23,8 +23,6 @@ VIEWS = 16
 RECORDS_PER_PAGE = 1 << PAGE_BITS - 1
 CODE_PAGE_STRIDE = 1 << 16
 """Code pages start at multiples of this, so that a record's address gives its page."""
-CODE_PAGE_BYTES = 36 << 10
-"""What a code page really touches of its stride."""
 
 DROP_CODE_STORES, STOP = 1, 2
 """Bits of `HartState.requests`: stop storing to pages that have become code without telling
